@@ -1,0 +1,34 @@
+# Works on a machine with nothing but Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint bench clean
+
+run: .venv/examples
+	$(BIN)/python examples/single_neuron.py
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+lint: .venv/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/bench
+	$(BIN)/python benchmarks/run.py
+
+# One stamp an extra: installed again when pyproject.toml changes.
+.venv/%: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable ".[$*]"
+	@touch $@
+
+.venv/lint: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable ".[test,lint]"
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,35 @@
+"""Trains Equinox models: a run is one value and one compiled program."""
+
+from neuron.callbacks import Callback as Callback
+from neuron.callbacks import EarlyStopping as EarlyStopping
+from neuron.callbacks import PrintLog as PrintLog
+from neuron.callbacks import ProgressBar as ProgressBar
+from neuron.data import DataLoader as DataLoader
+from neuron.errors import NonFiniteLossError as NonFiniteLossError
+from neuron.history import History as History
+from neuron.layers import Dense as Dense
+from neuron.losses import BinaryCrossEntropy as BinaryCrossEntropy
+from neuron.losses import CrossEntropy as CrossEntropy
+from neuron.losses import Huber as Huber
+from neuron.losses import Loss as Loss
+from neuron.losses import MeanAbsoluteError as MeanAbsoluteError
+from neuron.losses import MeanSquaredError as MeanSquaredError
+from neuron.losses import RootMeanSquaredError as RootMeanSquaredError
+from neuron.objectives import Objective as Objective
+from neuron.objectives import Supervised as Supervised
+from neuron.objectives import Terms as Terms
+from neuron.objectives import apply as apply
+from neuron.optimizers import SGD as SGD
+from neuron.optimizers import Adam as Adam
+from neuron.optimizers import AdamW as AdamW
+from neuron.optimizers import Optimizer as Optimizer
+from neuron.samplers import Bootstrap as Bootstrap
+from neuron.samplers import Sampler as Sampler
+from neuron.samplers import Sequential as Sequential
+from neuron.samplers import Shuffle as Shuffle
+from neuron.state import TrainState as TrainState
+from neuron.trainer import Trainer as Trainer
+from neuron.types import Batch as Batch
+
+
+__version__ = "0.1.0"

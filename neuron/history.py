@@ -1,0 +1,228 @@
+"""History. Every step's loss, and one row an epoch."""
+
+import csv
+import io
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from neuron.types import Number
+
+
+Row = dict[str, float]
+_BEHIND_LOSS = ("loss_sum", "loss_weight")
+
+
+class History:
+    """What was recorded, step by step and epoch by epoch.
+
+    `history["loss"]` is every step's loss, in the loss's own type; `history.epochs` is a list
+    of rows with `epoch`, `step`, `loss` (the exact weighted mean over the epoch's examples),
+    the `val_*` of a validation, `learning_rate` and `seconds`.
+    """
+
+    def __init__(self, finish: Callable[[np.ndarray], np.ndarray] = np.asarray):
+        """**Arguments:**
+
+        - `finish`: maps weighted means to values of the loss, as `Loss.finish` does for one.
+        """
+        self._finish = finish
+        self._columns: dict[str, list[np.ndarray]] = {}
+        self._steps = 0
+        # At which second of training which step was reached: the hands of a clock.
+        self._clock: list[tuple[float, float]] = [(0.0, 0.0)]
+        # Stretches in which epochs end, whose rows are made when somebody asks: (epoch, the step
+        # at which it began, steps from there, steps per epoch).
+        self._ending: list[tuple[int, int, int, int]] = []
+        self._validations: dict[int, Row] = {}
+        self._rows: list[Row] = []
+
+    def record(
+        self,
+        columns: Mapping[str, np.ndarray],
+        seconds: float,
+        *,
+        epoch: int,
+        position: int,
+        steps_per_epoch: int,
+    ) -> None:
+        """Appends what some steps from this epoch and position on recorded, in `seconds`."""
+        taken = len(next(iter(columns.values())))
+        for name, values in columns.items():
+            self._columns.setdefault(name, []).append(np.array(values))
+        first, self._steps = self._steps, self._steps + taken
+        self._clock.append((float(self._steps), self._clock[-1][1] + seconds))
+        if position + taken >= steps_per_epoch:
+            self._ending.append((epoch, first - position, position + taken, steps_per_epoch))
+
+    def record_validation(self, epoch: int, logs: Row) -> None:
+        """Adds `val_*` values to the row of an epoch."""
+        self._validations[epoch] = dict(logs)
+
+    def last(self) -> Row:
+        """What the last step recorded."""
+        return {name: float(self._columns[name][-1][-1]) for name in self.names}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise KeyError(f"`history[{name!r}]` is not recorded; there are {self.names}.")
+        return self._column(name)
+
+    def __len__(self) -> int:
+        """How many steps are recorded."""
+        return self._steps
+
+    @property
+    def names(self) -> list[str]:
+        """What is recorded at every step."""
+        return [name for name in self._columns if name not in _BEHIND_LOSS]
+
+    @property
+    def epochs(self) -> list[Row]:
+        """One row for each epoch that came to its end."""
+        if self._ending:
+            self._rows += self._new_rows()
+            self._ending = []
+        return self._rows
+
+    def __repr__(self) -> str:
+        if not self._steps:
+            return "History(no steps yet)"
+        loss = self["loss"]
+        text = f"History({self._steps} steps, {len(self.epochs)} epochs, "
+        text += f"loss {loss[0]:.4g} at the first step and {loss[-1]:.4g} at the last"
+        if self.epochs and "val_loss" in self.epochs[-1]:
+            text += f", val_loss {self.epochs[-1]['val_loss']:.4g}"
+        return text + ")"
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The history as JSON, also written to a file if one is named."""
+        columns = {name: self._column(name) for name in self._columns}
+        text = json.dumps(
+            {
+                "version": 1,
+                "steps": {
+                    name: {"dtype": values.dtype.name, "values": _portable(values.tolist())}
+                    for name, values in columns.items()
+                },
+                "epochs": [
+                    dict(zip(row, _portable(row.values()), strict=True)) for row in self.epochs
+                ],
+                "clock": self._clock,
+            },
+            allow_nan=False,
+        )
+        return _written(text, path)
+
+    @classmethod
+    def from_json(cls, source: str | pathlib.Path) -> "History":
+        """The inverse of `to_json`; a `pathlib.Path` is read, a string is the JSON itself."""
+        content = json.loads(source.read_text() if isinstance(source, pathlib.Path) else source)
+        history = cls()
+        for name, column in content["steps"].items():
+            values = np.array([float(v) for v in column["values"]], np.dtype(column["dtype"]))
+            history._columns[name] = [values]
+            history._steps = len(values)
+        history._rows = [
+            {name: float(v) if isinstance(v, str) else v for name, v in row.items()}
+            for row in content["epochs"]
+        ]
+        history._clock = [(step, seconds) for step, seconds in content["clock"]]
+        return history
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The epochs' rows as CSV, also written to a file if one is named."""
+        names = list(dict.fromkeys(name for row in self.epochs for name in row))
+        out = io.StringIO()
+        writer = csv.DictWriter(out, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.epochs)
+        return _written(out.getvalue(), path)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws every step's loss, the epochs' means and the validation's; returns the axes.
+
+        **Raises:**
+
+        - `ImportError` without matplotlib, which the extra `neuron-equinox[plot]` brings.
+        """
+        if ax is None:
+            try:
+                import matplotlib.pyplot as plt
+            except ImportError as error:
+                raise ImportError(
+                    "`History.plot()` draws with matplotlib; install `neuron-equinox[plot]`."
+                ) from error
+            _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+        loss = self["loss"]
+        ax.plot(np.arange(1, len(loss) + 1), loss, lw=0.6, alpha=0.5, label="loss of each step")
+        for name, label in (("loss", "mean of each epoch"), ("val_loss", "validation")):
+            points = [(row["step"], row[name]) for row in self.epochs if name in row]
+            if points:
+                ax.plot(*zip(*points, strict=True), lw=1.6, label=label)
+        if (loss > 0).all() and np.isfinite(loss).all():
+            ax.set_yscale("log")
+        ax.set(xlabel="step", ylabel="loss", xlim=(0, max(1, len(loss))))
+        ax.legend(frameon=False)
+        return ax
+
+    def _column(self, name: str) -> np.ndarray:
+        pieces = self._columns[name]
+        if len(pieces) > 1:
+            pieces[:] = [np.concatenate(pieces)]
+        return pieces[0]
+
+    def _new_rows(self) -> list[Row]:
+        numbers, starts, ends = np.concatenate(
+            [
+                np.stack([epoch + k, start + (k - 1) * length, start + k * length])
+                for epoch, start, steps, length in self._ending
+                for k in [np.arange(1, steps // length + 1)]
+            ],
+            axis=1,
+        )
+
+        def over_epochs(values: np.ndarray) -> np.ndarray:
+            # Sums of the float64 slices [start, end): `reduceat` sums between given places.
+            padded = np.append(values.astype(np.float64), 0)
+            return np.add.reduceat(padded, np.stack([starts, ends], 1).ravel())[::2]
+
+        weight = self._column("loss_weight")
+        weights = over_epochs(weight)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            table = {"loss": self._finish(over_epochs(self._column("loss_sum")) / weights)}
+            for name in self.names[1:]:
+                values = self._column(name)
+                if name == "learning_rate":
+                    table[name] = values[ends - 1]
+                else:
+                    counted = np.where(weight > 0, weight * values, 0)
+                    table[name] = over_epochs(counted) / weights
+        steps, seconds = np.array(self._clock).T
+        table["seconds"] = np.interp(ends, steps, seconds) - np.interp(starts, steps, seconds)
+        return [
+            {
+                "epoch": int(number),
+                "step": int(end),
+                "loss": float(table["loss"][place]),
+                **self._validations.get(int(number), {}),
+                **{name: float(table[name][place]) for name in table if name != "loss"},
+            }
+            for place, (number, end) in enumerate(zip(numbers, ends, strict=True))
+        ]
+
+
+def _portable(values: Iterable[Number]) -> list[Any]:
+    """Numbers as JSON has them; it has no NaN and no infinity, so those become strings."""
+    return [value if math.isfinite(value) else str(value) for value in values]
+
+
+def _written(text: str, path: str | os.PathLike[str] | None) -> str:
+    if path is not None:
+        pathlib.Path(path).write_text(text)
+    return text

@@ -1,0 +1,145 @@
+"""Objectives. What a trainer minimises: sums and weights over examples, finished into a value."""
+
+import abc
+import functools
+import inspect
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import PyTree
+
+from neuron.losses import Loss
+from neuron.trees import Static, arrays_of
+from neuron.types import Batch, Key, Model, ModelState, Scalar
+
+
+class Terms(eqx.Module):
+    """What an objective says of one example.
+
+    `value` is averaged over the batch and then finished, `weight` multiplies the example's own
+    weight, and `logs` are averaged beside the value for the records.
+    """
+
+    value: Scalar
+    weight: Scalar | float = 1.0
+    logs: dict[str, Scalar] = eqx.field(default_factory=dict)
+
+
+class Objective(eqx.Module):
+    """What a trainer minimises, one example at a time.
+
+    ```python
+    class Reconstruction(neuron.Objective):
+        def __call__(self, model, model_state, example, *, key):
+            output, model_state = neuron.apply(model, model_state, example.inputs, key=key)
+            return neuron.Terms(jnp.mean((output - example.inputs) ** 2)), model_state
+    ```
+    """
+
+    @abc.abstractmethod
+    def __call__(
+        self, model: Model, model_state: ModelState, example: Batch, *, key: Key
+    ) -> tuple[Terms, ModelState]:
+        """One example's terms, and the model's state after it.
+
+        **Arguments:**
+
+        - `model`, `model_state`: what is trained; the state is `None` for a model without one.
+        - `example`: one row of the data, its weight taken off.
+        - `key`: this example's own key, for this step.
+        """
+
+    def finish(self, mean: Scalar) -> Scalar:
+        """Maps the weighted mean of the values to what is minimised and logged as `loss`."""
+        return mean
+
+    def check(self, model: Model, model_state: ModelState, data: Batch) -> None:
+        """Refuses data (rows first, on the host) that can not be meant, before compiling."""
+        del model, model_state, data
+
+
+class Supervised(Objective):
+    """A loss between what the model makes of an example's inputs and the example's targets."""
+
+    loss: Loss
+
+    def __call__(
+        self, model: Model, model_state: ModelState, example: Batch, *, key: Key
+    ) -> tuple[Terms, ModelState]:
+        prediction, model_state = apply(model, model_state, example.inputs, key=key)
+        return Terms(self.loss(prediction, example.targets)), model_state
+
+    def finish(self, mean: Scalar) -> Scalar:
+        return self.loss.finish(mean)
+
+    def check(self, model: Model, model_state: ModelState, data: Batch) -> None:
+        if data.targets is None:
+            raise ValueError(
+                f"`{self.loss!r}` compares predictions with targets; got data without targets. "
+                "Use `DataLoader((inputs, targets))`."
+            )
+        prediction = prediction_like(model, model_state, data.inputs)
+        target = jax.tree.map(_without_rows, data.targets)
+        jax.eval_shape(self.loss, prediction, target)
+        self.loss.check(prediction, data.targets)
+
+
+def as_objective(loss: Any) -> Objective:
+    """An `Objective` as it is, a `Loss` as supervised training; `TypeError` for anything else."""
+    if isinstance(loss, Objective):
+        return loss
+    if isinstance(loss, Loss):
+        return Supervised(loss)
+    raise TypeError(
+        "`Trainer(loss=...)` must be a neuron.Loss, such as neuron.MeanSquaredError(), or a "
+        f"neuron.Objective; got {loss!r}."
+    )
+
+
+def apply(
+    model: Model, model_state: ModelState, inputs: PyTree, *, key: Key | None
+) -> tuple[PyTree, ModelState]:
+    """Calls a model on one example, handing over the key where it takes one."""
+    arguments = {"key": key} if _takes_key(type(model)) else {}
+    return model(inputs, **arguments), model_state
+
+
+def prediction_like(model: Model, model_state: ModelState, inputs: PyTree) -> PyTree:
+    """The shape and type of one prediction; traces a model of given structure once.
+
+    **Raises:**
+
+    - `ValueError` where the model can not take one such example, with the model's own error.
+    """
+    example = jax.tree.map(_without_rows, inputs)
+    leaves, treedef = jax.tree.flatten(example)
+    arrays = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays_of(model))
+    return _prediction_like(Static(model), arrays, tuple(leaves), treedef)
+
+
+@functools.lru_cache(maxsize=256)
+def _prediction_like(static: Static, arrays: tuple, leaves: tuple, treedef: Any) -> PyTree:
+    def predict(arrays: tuple, inputs: PyTree, key: Key) -> PyTree:
+        return apply(static.combine(arrays), None, inputs, key=key)[0]
+
+    inputs = jax.tree.unflatten(treedef, leaves)
+    key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
+    try:
+        return jax.eval_shape(predict, arrays, inputs, key)
+    except (TypeError, ValueError, AssertionError) as error:
+        shapes = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
+        raise ValueError(
+            f"`model(x)` must take one example, x of {shapes} here (the trainer adds the batch "
+            f"axis); the model answered: {error}"
+        ) from error
+
+
+def _without_rows(rows: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(rows.shape[1:], jax.dtypes.canonicalize_dtype(rows.dtype))
+
+
+@functools.cache
+def _takes_key(kind: type) -> bool:
+    parameters = inspect.signature(kind.__call__).parameters.values()
+    return any(p.name == "key" or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -1,0 +1,315 @@
+"""Many steps in one program: the compiled loop over `step.py`.
+
+A program holds two nested loops. The outer one draws the indices of a block of steps in one
+vectorised call; the inner one takes the steps, as many as it was asked for.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import jaxpr_as_fun
+from jaxtyping import Array, Int, PyTree
+
+from neuron.counters import advance, words
+from neuron.kernel import as_one_kernel, fits_one_kernel, work
+from neuron.objectives import Objective
+from neuron.state import TrainState
+from neuron.step import Sums, Task, evaluation_step, prediction_step, training_step
+from neuron.trees import Static, arrays_of
+from neuron.types import Batch, Indices
+
+
+# How many steps one call can record: 16 ms of the fastest, and half a megabyte of records.
+CAPACITY = 1 << 15
+_BLOCK = 128
+
+Leaves = Sequence[Array]
+Record = dict[str, Array]
+
+
+class Program:
+    """One training step of a given structure, traced once; equal structures share it.
+
+    `work` estimates the step's cost in scalar operations.
+    """
+
+    def __init__(self, statics: tuple[Static, ...], shapes: tuple[Leaves, ...], device: Any):
+        self.statics = statics
+        _, task, data = self._trees(shapes)
+        self.batch_size = task.batch_size
+        self._rows = jax.tree.leaves(data)[0].shape[0]
+        indices = jax.ShapeDtypeStruct((self.batch_size,), jnp.int32)
+        self._step, (_, record) = _traced(self._on_leaves, *shapes, indices)
+        self.record = dict(sorted(record.items()))
+        self.work = work(self._step.jaxpr)
+        self.one_kernel = fits_one_kernel(self._step.jaxpr, device)
+
+    def _trees(self, leaves: Sequence[Leaves]) -> list[Any]:
+        return [static.combine(arrays) for static, arrays in zip(self.statics, leaves, strict=True)]
+
+    def _on_leaves(self, state: Leaves, task: Leaves, data: Leaves, indices: Indices) -> Any:
+        new_state, record = training_step(*self._trees((state, task, data)), indices)
+        return arrays_of(new_state), record
+
+    def step(self, state: Leaves, task: Leaves, data: Leaves, indices: Indices):
+        """The traced step on flat arrays: the user's code is not traced again."""
+        flat = jaxpr_as_fun(self._step)(*state, *task, *data, indices)
+        return flat[: len(state)], dict(zip(self.record, flat[len(state) :], strict=True))
+
+    def draw(self, state: Leaves, task: Leaves, count: int) -> Array:
+        """The indices of the next `count` steps, in one vectorised call."""
+        now, parts = self.statics[0].combine(state), self.statics[1].combine(task)
+        places = now.position + jnp.arange(count, dtype=jnp.uint32)
+        per_epoch = jnp.uint32(parts.steps_per_epoch)
+
+        def indices(place: Array) -> Array:
+            epoch = advance(now.epoch, place // per_epoch)
+            drawn = parts.sampler.indices(epoch, place % per_epoch, self.batch_size, self._rows)
+            return drawn.astype(jnp.int32)
+
+        return jax.vmap(indices)(places)
+
+    def stopped(self, state: Leaves) -> Array:
+        """Whether a step has refused its update."""
+        return self.statics[0].combine(state).stopped
+
+
+def _traced(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A function as its jaxpr, and the shapes of what it returns."""
+    return jax.make_jaxpr(function, return_shape=True)(*arguments)
+
+
+def program_for(state: TrainState, task: Task, data: Batch) -> Program:
+    """The program of these parts: traced once for each structure, set of shapes and device kind."""
+    trees = (state, task, data)
+    shapes = tuple(
+        tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays_of(tree)) for tree in trees
+    )
+    (device,) = arrays_of(state)[0].devices()
+    return _program(tuple(Static(tree) for tree in trees), shapes, device)
+
+
+_program = functools.lru_cache(maxsize=256)(Program)
+
+
+class Run:
+    """A run under way: a program, and the arrays that it is handed again and again.
+
+    Its buffers are donated at each call, so what it is given must be its own: see `trees.copied`.
+    """
+
+    def __init__(self, state: TrainState, task: Task, data: Batch):
+        self.program = program_for(state, task, data)
+        self._state, self._task, self._data = map(arrays_of, (state, task, data))
+        (device,) = self._state[0].devices()
+        record = self.program.record
+        # One buffer for all calls: to clear a new one took longer than a hundred small steps.
+        empty = {name: np.zeros(CAPACITY, like.dtype) for name, like in record.items()}
+        self._records = jax.device_put(empty, device, may_alias=False)
+
+    @property
+    def state(self) -> TrainState:
+        """The state, in buffers that are valid until the next `take`."""
+        return self.program.statics[0].combine(self._state)
+
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        self._state = arrays_of(state)
+
+    def use(self, task: Task) -> None:
+        """Goes on with another task of the same structure: other numbers."""
+        self._task = arrays_of(task)
+
+    def take(self, steps: int) -> tuple[int, dict[str, np.ndarray]]:
+        """Takes up to `steps` steps, at most `CAPACITY`, and waits for them.
+
+        **Returns:**
+
+        How many were taken, fewer where one refused its update, and the record of each; that of
+        a refused one comes last.
+        """
+        count = np.int32(min(steps, CAPACITY))
+        try:
+            taken = self._call(self.program.one_kernel, count)
+        except jax.errors.JaxRuntimeError:
+            if not self.program.one_kernel or self._state[0].is_deleted():
+                raise
+            # The compiler met something that one kernel can not hold; nothing was donated yet.
+            self.program.one_kernel = False
+            taken = self._call(False, count)
+        noted = min(taken + 1, int(count))
+        return taken, {name: np.array(a[:noted]) for name, a in self._on_host()}
+
+    def _call(self, one_kernel: bool, count: np.int32) -> int:
+        self._state, self._records, taken = _run(
+            self.program, one_kernel, self._state, self._records, self._task, self._data, count
+        )
+        return int(taken)
+
+    def _on_host(self) -> Iterator[tuple[str, np.ndarray]]:
+        return ((name, np.asarray(values)) for name, values in self._records.items())
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3))
+def _run(
+    program: Program,
+    one_kernel: bool,
+    state: Leaves,
+    records: Record,
+    task: Leaves,
+    data: Leaves,
+    count: Array,
+) -> tuple[Leaves, Record, Int[Array, ""]]:
+    block = max(1, min(_BLOCK, (1 << 15) // program.batch_size))
+    inner = _take_steps(program)
+    if one_kernel:
+        inner = as_one_kernel(inner)
+
+    def unfinished(carry: Any) -> Array:
+        taken, state, _ = carry
+        return (taken < count) & ~program.stopped(state)
+
+    def body(carry: Any) -> Any:
+        taken, state, records = carry
+        indices = program.draw(state, task, block)
+        return inner(taken, state, records, task, data, indices, count)
+
+    start = (jnp.zeros((), jnp.int32), state, records)
+    taken, state, records = jax.lax.while_loop(unfinished, body, start)
+    return state, records, taken
+
+
+def _take_steps(program: Program) -> Callable[..., Any]:
+    def take_steps(taken, state, records, task, data, indices, limit):
+        end = jnp.minimum(limit, taken + len(indices))
+
+        def unfinished(carry: Any) -> Array:
+            now, state, _ = carry
+            return (now < end) & ~program.stopped(state)
+
+        def body(carry: Any) -> Any:
+            now, state, records = carry
+            rows = jax.lax.dynamic_index_in_dim(indices, now - taken, keepdims=False)
+            state, record = program.step(state, task, data, rows)
+            records = {name: records[name].at[now].set(record[name]) for name in records}
+            # A step that refused its update does not count: `taken` stays, its record is next.
+            return now + (~program.stopped(state)).astype(jnp.int32), state, records
+
+        return jax.lax.while_loop(unfinished, body, (taken, state, records))
+
+    return take_steps
+
+
+def evaluate(
+    parts: Any, batch_size: int, blocks: Iterable[tuple[Batch, int]]
+) -> tuple[float, float, dict[str, float]]:
+    """Sums over blocks of rows (see `data.blocks`), added up in double precision.
+
+    **Arguments:**
+
+    - `parts`: the model, its state, the objective and the seed of the keys.
+
+    **Returns:**
+
+    The sum of the values, the sum of the weights, and the sums of the logs.
+    """
+    static, arrays = Static(parts), arrays_of(parts)
+    sums, first = [], 0
+    for block, count in blocks:
+        start = words(first)
+        sums.append((count, _evaluate(static, batch_size, arrays, block, np.int32(count), start)))
+        first += -(-count // batch_size)
+    totals = [
+        jax.tree.map(lambda batches: float(np.sum(batches, dtype=np.float64)), np_sums)
+        for np_sums in jax.device_get([s for _, s in sums])
+    ]
+    value, weight = sum(s.value for s in totals), sum(s.weight for s in totals)
+    return value, weight, {n: sum(s.logs[n] for s in totals) for n in totals[0].logs}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _evaluate(
+    static: Static, batch_size: int, arrays: Leaves, block: Batch, count: Array, start: Array
+) -> Sums:
+    def sums(arrays: Leaves, batch: Batch, place: Array) -> Sums:
+        model, model_state, objective, seed = static.combine(arrays)
+        present = place * batch_size + jnp.arange(batch_size, dtype=jnp.int32) < count
+        position = advance(start, place.astype(jnp.uint32))
+        return evaluation_step(model, model_state, objective, batch, present, seed, position)
+
+    return _over_batches(sums, arrays, block, batch_size, count)
+
+
+def predict(parts: Any, batch_size: int, blocks: Iterable[tuple[PyTree, int]]) -> PyTree:
+    """Predictions for blocks of rows, rows first, on the host.
+
+    **Arguments:**
+
+    - `parts`: the model and its state.
+    """
+    static, arrays = Static(parts), arrays_of(parts)
+    outputs = [
+        (count, _predict(static, batch_size, arrays, block, np.int32(count)))
+        for block, count in blocks
+    ]
+    rows = sum(count for count, _ in outputs)
+    # Only the last block is filled up, so the rows that count are the first ones of all.
+    return jax.tree.map(
+        lambda *parts: np.concatenate([np.asarray(p).reshape(-1, *p.shape[2:]) for p in parts])[
+            :rows
+        ],
+        *(output for _, output in outputs),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _predict(
+    static: Static, batch_size: int, arrays: Leaves, block: PyTree, count: Array
+) -> PyTree:
+    def outputs(arrays: Leaves, inputs: PyTree, place: Array) -> PyTree:
+        del place
+        model, model_state = static.combine(arrays)
+        return prediction_step(model, model_state, inputs)
+
+    return _over_batches(outputs, arrays, block, batch_size, count)
+
+
+def _over_batches(
+    function: Callable[..., PyTree], arrays: Leaves, block: PyTree, batch_size: int, count: Array
+) -> PyTree:
+    """Calls a function for each batch of a block that has rows that count; stacks the results."""
+    batches = jax.tree.map(lambda rows: rows.reshape(-1, batch_size, *rows.shape[1:]), block)
+    number = jax.tree.leaves(batches)[0].shape[0]
+
+    def one(place: Array) -> tuple[Any, ...]:
+        return arrays, jax.tree.map(lambda rows: rows[place], batches), place
+
+    # Traced once, for the shapes of the results and for the loop.
+    traced, like = _traced(function, *one(jnp.zeros((), jnp.int32)))
+    flat, treedef = jax.tree.flatten(like)
+    call = jaxpr_as_fun(traced)
+
+    def body(place: Array, results: list[Array]) -> list[Array]:
+        values = call(*jax.tree.leaves(one(place)))
+        return [stack.at[place].set(value) for stack, value in zip(results, values, strict=True)]
+
+    empty = [jnp.zeros((number, *leaf.shape), leaf.dtype) for leaf in flat]
+    used = (count + batch_size - 1) // batch_size
+    return jax.tree.unflatten(treedef, jax.lax.fori_loop(jnp.zeros_like(used), used, body, empty))
+
+
+def finish(objective: Objective, means: np.ndarray) -> np.ndarray:
+    """Weighted means as values of the loss, whatever their number."""
+    size = 1 << (len(means) - 1).bit_length()
+    padded = np.resize(means, size)
+    values = _finish(Static(objective), arrays_of(objective), padded)
+    return np.asarray(values)[: len(means)]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _finish(static: Static, arrays: Leaves, means: Array) -> Array:
+    return jax.vmap(static.combine(arrays).finish)(means)

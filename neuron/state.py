@@ -1,0 +1,64 @@
+"""The state of a run: everything that a step changes, as one value."""
+
+import dataclasses
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, PyTree, UInt32
+
+from neuron.counters import advance
+from neuron.types import ModelState, Params, Words
+
+
+class TrainState(eqx.Module):
+    """Everything that a step changes.
+
+    `step` counts from the run's start; `epoch` and `position` say which batch comes next;
+    `skipped` counts the updates that were dropped for not being finite; `stopped` is set by
+    the step that refused such an update, and keeps what is queued behind it from running.
+    """
+
+    params: Params
+    model_state: ModelState
+    opt_state: PyTree
+    step: Words
+    epoch: Words
+    position: UInt32[Array | np.ndarray, ""]
+    skipped: Words
+    stopped: Bool[Array | np.ndarray, ""]
+
+    def changed(self, params: Params, model_state: ModelState, opt_state: PyTree) -> "TrainState":
+        """The state with an update in it, and the same counters."""
+        return dataclasses.replace(
+            self, params=params, model_state=model_state, opt_state=opt_state
+        )
+
+    def with_weights_of(self, other: "TrainState") -> "TrainState":
+        """The state with another's parameters and model state; optimizer and counters stay."""
+        return self.changed(other.params, other.model_state, self.opt_state)
+
+    def counted(
+        self, steps_per_epoch: int, *, taken: Bool[Array, ""], dropped: Bool[Array, ""]
+    ) -> "TrainState":
+        """The state with its counters one step on, if the step was taken."""
+        one = taken.astype(jnp.uint32)
+        next_position = self.position + one
+        ends_epoch = next_position == steps_per_epoch
+        return dataclasses.replace(
+            self,
+            step=advance(self.step, one),
+            epoch=advance(self.epoch, ends_epoch.astype(jnp.uint32)),
+            position=jnp.where(ends_epoch, jnp.uint32(0), next_position),
+            skipped=advance(self.skipped, (taken & dropped).astype(jnp.uint32)),
+            stopped=~taken,
+        )
+
+
+def initial_state(params: Params, model_state: ModelState, opt_state: PyTree) -> TrainState:
+    """The state before the first step."""
+    zero = np.zeros(2, np.uint32)
+    running = np.zeros((), np.bool_)
+    return TrainState(
+        params, model_state, opt_state, zero, zero, np.zeros((), np.uint32), zero, running
+    )

@@ -1,0 +1,373 @@
+"""The trainer. It holds the parts and the state of a run, and drives."""
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
+from neuron.counters import number, seed_words, words
+from neuron.data import DataLoader, as_loader, blocks, checked
+from neuron.errors import NonFiniteLossError
+from neuron.history import History
+from neuron.interrupts import Interrupts
+from neuron.losses import Loss, MeanSquaredError
+from neuron.objectives import Objective, as_objective, prediction_like
+from neuron.optimizers import Adam, Optimizer, as_optimizer
+from neuron.run import Run, evaluate, finish, predict
+from neuron.slices import Slices
+from neuron.state import TrainState, initial_state
+from neuron.step import Task
+from neuron.trees import copied, on_entry, refuse_ties
+from neuron.types import Batch, Device, Model, whole_number
+
+
+class Trainer:
+    """Trains a model.
+
+    ```python
+    trainer = neuron.Trainer(model, loss=neuron.RootMeanSquaredError(), optimizer=neuron.SGD(1e-2))
+    history = trainer.fit(loader, steps=5_000)
+    trainer.model.weight
+    ```
+
+    A trainer is one run: each `fit` goes on where the last one ended, and two fits of 100
+    steps are one of 200, to the bit.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: Loss | Objective | None = None,
+        optimizer: Optimizer | Any = None,
+        *,
+        callbacks: Sequence[Callback] = (),
+        seed: int = 0,
+        device: Device | str | None = None,
+        nonfinite: str = "raise",
+        progress: bool | None = None,
+    ):
+        """**Arguments:**
+
+        - `model`: any callable tree with floating-point arrays, for one example: an
+            `equinox.Module` of your own, `equinox.nn.MLP`, `neuron.Dense`. It is not changed;
+            the trained one is `trainer.model`.
+        - `loss`: a loss or an objective; `MeanSquaredError()` if `None`.
+        - `optimizer`: one of neuron's or of optax's; `Adam()` if `None`.
+        - `callbacks`: what looks at the run.
+        - `seed`: of the keys that a model with randomness gets; the order of the data has the
+            sampler's seed.
+        - `device`: where to train, as a device or a platform's name; where JAX puts arrays by
+            default if `None`.
+        - `nonfinite`: what a loss or gradient that is not finite does: `"raise"` ends the fit
+            before that step, `"skip"` leaves the step's update out and counts it.
+        - `progress`: whether to show a progress bar; if a terminal is attached, if `None`.
+
+        **Raises:**
+
+        - `TypeError` or `ValueError` for parts that can not be meant.
+        """
+        if not callable(model):
+            raise TypeError(f"`Trainer(model)` must be callable on one example; got {model!r}.")
+        if nonfinite not in ("raise", "skip"):
+            raise ValueError(
+                f"`Trainer(nonfinite=...)` must be 'raise' or 'skip'; got {nonfinite!r}."
+            )
+        refuse_ties("Trainer(model)", model)
+        self._device = _device(device)
+        self._objective = as_objective(MeanSquaredError() if loss is None else loss)
+        self.optimizer = as_optimizer(Adam() if optimizer is None else optimizer)
+        self._seed = seed_words("Trainer(seed=...)", seed)
+        self._nonfinite = nonfinite
+        show = terminal_attached() if progress is None else progress
+        self._hooks = Hooks([*callbacks, *([ProgressBar()] if show else [])])
+        params, self._frozen = eqx.partition(on_entry(model, self._device), eqx.is_inexact_array)
+        if not jax.tree.leaves(params):
+            raise ValueError(
+                "`Trainer(model)` must have floating-point arrays to train; got none in "
+                f"{type(model).__name__}."
+            )
+        state = initial_state(params, None, self.optimizer.init(params))
+        self._state = on_entry(state, self._device)
+        self._steps_per_epoch = 0
+        self._read_counters(state)
+        self.history = History(self._finish)
+        self.final_step = 0
+        self.stopped: str | None = None
+        self._run: Run | None = None
+        self._checked: weakref.WeakSet[DataLoader] = weakref.WeakSet()
+
+    @property
+    def model(self) -> Model:
+        """The model as trained so far. In a hook, valid until the hook returns."""
+        return eqx.combine(self.state.params, self._frozen)
+
+    @property
+    def state(self) -> TrainState:
+        """The state of the run. In a hook, valid until the hook returns. An assigned one is copied."""
+        return self._state if self._run is None else self._run.state
+
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        state = on_entry(copied(state), self._device)
+        if self._run is None:
+            self._state = state
+        else:
+            self._run.state = state
+        self._read_counters(state)
+
+    def snapshot(self) -> TrainState:
+        """A copy of the state, to keep."""
+        return copied(self.state)
+
+    def fit(
+        self,
+        loader: DataLoader | tuple[PyTree, ...],
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        validation: DataLoader | tuple[PyTree, ...] | None = None,
+    ) -> History:
+        """Trains that many more epochs or steps; 10 epochs if neither is given.
+
+        **Arguments:**
+
+        - `loader`: a `DataLoader`, or a tuple of arrays that makes one.
+        - `epochs`, `steps`: how much more to train; one of them.
+        - `validation`: data that is evaluated at the end of each epoch.
+
+        **Returns:**
+
+        The history of the whole run, `trainer.history`.
+
+        **Raises:**
+
+        - `NonFiniteLossError` at a step whose loss or gradients are not finite.
+        - `ValueError` or `TypeError` before the first step, for what can not be meant.
+        - `KeyboardInterrupt` at a step boundary after Ctrl-C.
+        """
+        if self._run is not None:
+            raise RuntimeError(
+                "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
+            )
+        loader = as_loader("Trainer.fit(loader)", loader, batch_size=32)
+        more = _steps_to_take(epochs, steps, len(loader))
+        self._check(loader)
+        held_out = None
+        if validation is not None:
+            held_out = as_loader("Trainer.fit(validation=...)", validation, loader.batch_size)
+            self._check(held_out)
+        self._run = self._begin(loader, more)
+        error: BaseException | None = None
+        try:
+            with Interrupts() as interrupts:
+                for callback in self._hooks.on("on_fit_begin"):
+                    callback.on_fit_begin(self)
+                self._drive(self._run, loader, held_out, interrupts)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._state, self._run = self._run.state, None
+            self._hooks.close(self, error)
+        return self.history
+
+    def evaluate(self, loader: DataLoader | tuple[PyTree, ...]) -> Logs:
+        """The loss over every row of the data, once each and in their order, in inference mode.
+
+        **Arguments:**
+
+        - `loader`: a `DataLoader`, whose sampler plays no part, or a tuple of arrays.
+
+        **Returns:**
+
+        `{"loss": ...}` and what else the objective logs: exact weighted means.
+        """
+        loader = as_loader("Trainer.evaluate(loader)", loader, batch_size=256)
+        self._check(loader)
+        return self._evaluate(loader.batch_size, blocks(loader.data, loader.batch_size))
+
+    def predict(self, inputs: PyTree, *, batch_size: int = 256) -> PyTree:
+        """The model's outputs for rows of inputs, in inference mode.
+
+        **Arguments:**
+
+        - `inputs`: an array, or a tree of arrays, whose first axis is the rows.
+        - `batch_size`: how many rows are computed together. The same row gives the same bits in
+            whatever place; another batch size may round differently.
+
+        **Returns:**
+
+        The outputs, rows first: `(rows,)` for a single neuron.
+        """
+        batch_size = whole_number("Trainer.predict(batch_size=...)", batch_size, least=1)
+        rows = checked("Trainer.predict(inputs)", Batch(inputs)).inputs
+        prediction_like(self.model, self.state.model_state, rows)
+        parts = (self.model, self.state.model_state)
+        return jax.tree.map(jnp.asarray, predict(parts, batch_size, blocks(rows, batch_size)))
+
+    def set(self, **hyperparameters: Any) -> None:
+        """Changes numbers of the optimizer, between fits or in a hook, without a recompile.
+
+        ```python
+        trainer.set(learning_rate=1e-4)
+        ```
+
+        **Raises:**
+
+        - `ValueError` for a name that the optimizer does not have, or a value out of its range.
+        """
+        self.optimizer = self.optimizer.with_numbers(**hyperparameters)
+
+    def stop(self, reason: str) -> None:
+        """Ends the running fit where it stands, once the hooks of this look have been called."""
+        self.stopped = reason
+
+    def _begin(self, loader: DataLoader, more: int) -> Run:
+        if self._position and self._steps_per_epoch != len(loader):
+            # Data that is cut in another way starts with an epoch of its own.
+            self.epoch, self._position = self.epoch + 1, 0
+        self._steps_per_epoch = len(loader)
+        state = dataclasses.replace(
+            self._state,
+            epoch=words(self.epoch),
+            position=np.uint32(self._position),
+            stopped=np.zeros((), bool),
+        )
+        # Buffers are donated from here on; the copy leaves alone what the user may still hold.
+        state = copied(on_entry(state, self._device))
+        self.final_step = self.step + more
+        self.stopped = None
+        return Run(state, self._task(loader), loader.on(self._device))
+
+    def _drive(
+        self, run: Run, loader: DataLoader, held_out: DataLoader | None, hold: Interrupts
+    ) -> None:
+        """Runs to the nearest step at which somebody must look, lets them look, and goes on."""
+        hooks, slices, optimizer = self._hooks, Slices(run.program.work), self.optimizer
+        validate = None if held_out is None else self._validation(held_out)
+        epochs_matter = validate or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
+        while self.step < self.final_step and self.stopped is None:
+            hold.check()
+            if self._position == 0:
+                for callback in hooks.on("on_epoch_begin"):
+                    callback.on_epoch_begin(self)
+            if self.optimizer is not optimizer:
+                optimizer = self.optimizer
+                run.use(self._task(loader))
+            until = min(self.final_step, hooks.next_look(self.step))
+            if epochs_matter:
+                until = min(until, self.step - self._position + len(loader))
+            self._advance(run, slices, int(until) - self.step)
+            for callback in hooks.due(self.step):
+                callback.on_step_end(self, self.history.last())
+            if self._position == 0 and epochs_matter:
+                self._end_epoch(validate)
+        hold.check()
+
+    def _advance(self, run: Run, slices: Slices, most: int) -> None:
+        """Some steps of the program, and what they recorded."""
+        steps = min(most, slices.steps())
+        taken, records = run.take(steps)
+        self.history.record(
+            {name: values[:taken] for name, values in records.items()},
+            slices.took(taken),
+            epoch=self.epoch,
+            position=self._position,
+            steps_per_epoch=self._steps_per_epoch,
+        )
+        self.step += taken
+        epochs, self._position = divmod(self._position + taken, self._steps_per_epoch)
+        self.epoch += epochs
+        if taken < steps:
+            raise NonFiniteLossError(self.step, float(records["loss"][taken]))
+
+    def _validation(self, loader: DataLoader) -> Callable[[], Logs]:
+        """Evaluates the loader's rows, which stay on the device from one call to the next."""
+        placed = [
+            (jax.device_put(block, self._device), count)
+            for block, count in blocks(loader.data, loader.batch_size)
+        ]
+        return lambda: self._evaluate(loader.batch_size, placed)
+
+    def _end_epoch(self, validate: Callable[[], Logs] | None) -> None:
+        if validate is not None:
+            logs = {f"val_{name}": value for name, value in validate().items()}
+            self.history.record_validation(self.epoch, logs)
+            for callback in self._hooks.on("on_validation_end"):
+                callback.on_validation_end(self, logs)
+        for callback in self._hooks.on("on_epoch_end"):
+            callback.on_epoch_end(self, self.history.epochs[-1])
+
+    def _evaluate(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Logs:
+        parts = on_entry(
+            (self.model, self.state.model_state, self._objective, self._seed), self._device
+        )
+        value, weight, logs = evaluate(parts, batch_size, rows)
+        loss = self._finish(np.array([value / weight]))
+        return {"loss": float(loss[0])} | {name: total / weight for name, total in logs.items()}
+
+    def _finish(self, means: np.ndarray) -> np.ndarray:
+        return finish(on_entry(self._objective, self._device), means)
+
+    def _task(self, loader: DataLoader) -> Task:
+        return on_entry(
+            Task(
+                frozen=self._frozen,
+                objective=self._objective,
+                optimizer=self.optimizer,
+                sampler=loader.sampler,
+                seed=self._seed,
+                batch_size=loader.batch_size,
+                steps_per_epoch=len(loader),
+                skip_nonfinite=self._nonfinite == "skip",
+            ),
+            self._device,
+        )
+
+    def _check(self, loader: DataLoader) -> None:
+        if loader not in self._checked:
+            self._objective.check(self.model, self.state.model_state, loader.data)
+            self._checked.add(loader)
+
+    def _read_counters(self, state: TrainState) -> None:
+        """The host's copy of the counters, which it then advances itself."""
+        self.step = number(state.step)
+        self.epoch = number(state.epoch)
+        self._position = int(state.position)
+
+
+def _steps_to_take(epochs: int | None, steps: int | None, steps_per_epoch: int) -> int:
+    if epochs is not None and steps is not None:
+        raise ValueError(
+            f"`Trainer.fit()` takes epochs or steps, not both; got epochs={epochs}, steps={steps}."
+        )
+    if steps is not None:
+        return whole_number("Trainer.fit(steps=...)", steps, least=0)
+    epochs = 10 if epochs is None else whole_number("Trainer.fit(epochs=...)", epochs, least=0)
+    return epochs * steps_per_epoch
+
+
+def _device(device: Device | str | None) -> Device:
+    """A device as it is, the first one of a platform, or the one JAX would use."""
+    if isinstance(device, str):
+        try:
+            return jax.devices(device)[0]
+        except RuntimeError as error:
+            raise ValueError(
+                f"`Trainer(device=...)` must name a platform of this machine; got {device!r}, "
+                f"there are {sorted({d.platform for d in jax.devices()})}."
+            ) from error
+    if device is None:
+        (device,) = jax.device_put(np.zeros(())).devices()
+    if not isinstance(device, Device):
+        raise TypeError(
+            f"`Trainer(device=...)` must be a jax.Device or the name of a platform; got {device!r}."
+        )
+    return device

@@ -1,0 +1,128 @@
+"""Trees. What a compiled program is handed, and what is compiled into it."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from neuron.types import Device
+
+
+class Static:
+    """A tree without its arrays: structure, functions and static fields, compared by value.
+
+    Two runs whose static parts are equal, and whose arrays have the same shapes and types,
+    share one compiled program.
+    """
+
+    def __init__(self, tree: PyTree):
+        leaves, self._treedef = jtu.tree_flatten(tree)
+        self._others = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
+        try:
+            self._hash = hash((self._treedef, self._others))
+        except TypeError as error:
+            raise TypeError(_why_unhashable(tree)) from error
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and (self._treedef, self._others) == (
+            other._treedef,
+            other._others,
+        )
+
+    def combine(self, arrays: Sequence[Array]) -> PyTree:
+        """The tree again, around other arrays."""
+        rest = iter(arrays)
+        leaves = [next(rest) if leaf is None else leaf for leaf in self._others]
+        return jtu.tree_unflatten(self._treedef, leaves)
+
+
+def arrays_of(tree: PyTree) -> list[Array]:
+    """The arrays among a tree's leaves, in order."""
+    return [leaf for leaf in jtu.tree_leaves(tree) if eqx.is_array(leaf)]
+
+
+def on_entry(tree: PyTree, device: Device) -> PyTree:
+    """A tree as a run takes it: NumPy leaves become JAX arrays of JAX's own width, weak types
+    become strong, and every array lies on the device."""
+    leaves, treedef = jtu.tree_flatten(tree)
+    foreign = [place for place, leaf in enumerate(leaves) if not _at_home(leaf, device)]
+    placed = jax.device_put([_strong(leaves[place]) for place in foreign], device)
+    for place, leaf in zip(foreign, placed, strict=True):
+        leaves[place] = leaf
+    return jtu.tree_unflatten(treedef, leaves)
+
+
+def _at_home(leaf: Any, device: Device) -> bool:
+    if isinstance(leaf, np.ndarray | np.generic):
+        return False
+    return not eqx.is_array(leaf) or (not leaf.weak_type and leaf.devices() == {device})
+
+
+def _strong(leaf: Any) -> Any:
+    if isinstance(leaf, Array):
+        return jax.lax.convert_element_type(leaf, leaf.dtype) if leaf.weak_type else leaf
+    # A copy: JAX may read NumPy's memory in place.
+    return np.array(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+
+def copied(tree: PyTree) -> PyTree:
+    """The same tree in new buffers."""
+    leaves, treedef = jtu.tree_flatten(tree)
+    arrays = iter(jax.device_put([a for a in leaves if eqx.is_array(a)], may_alias=False))
+    return jtu.tree_unflatten(treedef, [next(arrays) if eqx.is_array(a) else a for a in leaves])
+
+
+def paths(tree: PyTree) -> Iterator[tuple[str, Any]]:
+    """Each leaf with its path as one would type it: `.layers[0].weight`."""
+    for path, leaf in jtu.tree_leaves_with_path(tree):
+        yield jtu.keystr(path), leaf
+
+
+def refuse_ties(call: str, tree: PyTree) -> None:
+    """Refuses one array at two leaves: as two parameters they would drift apart."""
+    seen: dict[int, str] = {}
+    for path, leaf in paths(tree):
+        first = seen.setdefault(id(leaf), path)
+        if eqx.is_array(leaf) and first != path:
+            raise ValueError(
+                f"`{call}` must hold each array once; got the same array at `{first}` and "
+                f"`{path}`. To tie parameters, use equinox.nn.Shared."
+            )
+
+
+def _why_unhashable(tree: PyTree) -> str:
+    for path, value in _compiled_in(tree, ""):
+        try:
+            hash(value)
+        except TypeError:
+            return (
+                f"What is compiled in must be hashable; got {type(value).__name__} {value!r} at "
+                f"`{path}`. Make it an array leaf, or a tuple instead of a list or dict."
+            )
+    return "What is compiled in must be hashable; got a tree whose structure is not."
+
+
+def _compiled_in(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The leaves that are no arrays and the static fields below a node, with their paths."""
+    if isinstance(node, eqx.Module):
+        for field in dataclasses.fields(node):
+            value = getattr(node, field.name, None)
+            static = field.metadata.get("static", False)
+            here = f"{path}.{field.name}"
+            yield from [(here, value)] if static else _compiled_in(value, here)
+    elif isinstance(node, list | tuple):
+        for place, value in enumerate(node):
+            yield from _compiled_in(value, f"{path}[{place}]")
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            yield from _compiled_in(value, f"{path}[{name!r}]")
+    elif not eqx.is_array(node):
+        yield path, node
