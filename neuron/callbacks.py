@@ -13,7 +13,7 @@ from neuron.types import whole_number
 if TYPE_CHECKING:
     from neuron.trainer import Trainer
 
-Logs = dict[str, float]
+Logs = dict[str, int | float]
 logger = logging.getLogger("neuron")
 
 
@@ -76,10 +76,10 @@ class Hooks:
         empty = getattr(Callback, hook)
         return [c for c in self.callbacks if getattr(type(c), hook) is not empty]
 
-    def next_look(self, step: int) -> float:
-        """The first step after this one at which an `on_step_end` is due."""
+    def next_look(self, step: int, last: int) -> int:
+        """The first step after this one at which an `on_step_end` is due, or the last one."""
         every = [c.every for c in self.on("on_step_end") if c.every is not None]
-        return min((step - step % n + n for n in every), default=math.inf)
+        return min([last, *(step - step % n + n for n in every)])
 
     def due(self, step: int) -> list[Callback]:
         """The callbacks whose `on_step_end` is due now."""

@@ -1,6 +1,7 @@
 """Data. `DataLoader` checks the arrays once, and hands them to the program."""
 
 import functools
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,10 @@ from jaxtyping import PyTree
 from neuron.samplers import Sampler, Shuffle
 from neuron.trees import paths
 from neuron.types import Batch, Device, whole_number
+
+
+# Where a frame is library code and not the user's.
+_INSIDE = ("neuron.", "jax.", "jaxtyping.")
 
 
 class DataLoader:
@@ -83,19 +88,19 @@ class DataLoader:
     def on(self, device: Device) -> Batch:
         """The rows on a device, put there once."""
         if device not in self._placed:
-            # A copy of its own: on the CPU JAX would otherwise read the user's memory in place.
-            place = functools.partial(jax.device_put, device=device, may_alias=False)
-            self._placed[device] = jax.tree.map(place, self.data)
+            # A copy: on the CPU JAX may read NumPy's memory in place, `may_alias=False` or not.
+            own = jax.tree.map(lambda a: np.array(a) if isinstance(a, np.ndarray) else a, self.data)
+            self._placed[device] = jax.device_put(own, device)
         return self._placed[device]
 
 
-def as_loader(call: str, data: Any, batch_size: int) -> DataLoader:
-    """A loader as it is, a tuple of arrays as one."""
+def as_loader(call: str, data: Any) -> DataLoader:
+    """A loader as it is, a tuple of arrays as one with 32 rows a batch, or all if there are fewer."""
     if isinstance(data, DataLoader):
         return data
     if isinstance(data, tuple):
-        rows = len(jax.tree.leaves(data)[0]) if jax.tree.leaves(data) else batch_size
-        return DataLoader(data, max(1, min(batch_size, rows)))
+        rows = min((len(leaf) for leaf in jax.tree.leaves(data) if np.ndim(leaf)), default=32)
+        return DataLoader(data, max(1, min(32, rows)))
     raise TypeError(
         f"`{call}` must be a neuron.DataLoader or a tuple of arrays (inputs, targets); "
         f"got {type(data).__name__}."
@@ -137,7 +142,9 @@ def _as_batch(data: Any) -> Batch:
 def checked(call: str, batch: Batch) -> Batch:
     """The rows as the program takes them, or an error that names the array and the row."""
     arrays = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: _as_rows(call, jax.tree_util.keystr(path).lstrip("."), leaf), batch
+        lambda path, leaf: _as_rows(call, jax.tree_util.keystr(path).lstrip("."), leaf),
+        batch,
+        is_leaf=lambda node: isinstance(node, list),
     )
     return _of_one_length(call, arrays)
 
@@ -164,7 +171,7 @@ def _as_rows(call: str, name: str, rows: Any) -> Any:
             rows = np.asarray(rows)
         except ValueError as error:
             raise ValueError(f"`{call}` must have rows of one shape; {name}: {error}.") from error
-    if not (jnp.issubdtype(rows.dtype, jnp.floating) or rows.dtype.kind in "iub"):
+    if not any(jnp.issubdtype(rows.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
         raise TypeError(
             f"`{call}` must hold floats, integers or booleans; {name} has dtype {rows.dtype}."
         )
@@ -193,11 +200,20 @@ def _narrowed(call: str, name: str, rows: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _warn_of_float64() -> None:
+    """Once a process, at the line outside of this package that handed the data over."""
     warnings.warn(
         "The data is float64 and is trained on as float32. Pass float32 arrays if you mean that, "
         "or set `jax.config.update('jax_enable_x64', True)` to train in double precision.",
-        stacklevel=8,
+        stacklevel=_depth_of_caller(),
     )
+
+
+def _depth_of_caller() -> int:
+    """How many frames lie between the warning and whoever called this package."""
+    depth, frame = 1, sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_INSIDE):
+        depth, frame = depth + 1, frame.f_back
+    return depth + 1
 
 
 def _refuse_nonfinite(call: str, name: str, rows: Any) -> None:

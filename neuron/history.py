@@ -14,7 +14,7 @@ import numpy as np
 from neuron.types import Number
 
 
-Row = dict[str, float]
+Row = dict[str, int | float]
 _BEHIND_LOSS = ("loss_sum", "loss_weight")
 
 
@@ -36,9 +36,9 @@ class History:
         self._steps = 0
         # At which second of training which step was reached: the hands of a clock.
         self._clock: list[tuple[float, float]] = [(0.0, 0.0)]
-        # Stretches in which epochs end, whose rows are made when somebody asks: (epoch, the step
-        # at which it began, steps from there, steps per epoch).
-        self._ending: list[tuple[int, int, int, int]] = []
+        # Stretches in which epochs end, whose rows are made when somebody asks: (epoch, the place
+        # at which it began, steps from there, steps per epoch, steps of the run before place 0).
+        self._ending: list[tuple[int, int, int, int, int]] = []
         self._validations: dict[int, Row] = {}
         self._rows: list[Row] = []
 
@@ -47,18 +47,20 @@ class History:
         columns: Mapping[str, np.ndarray],
         seconds: float,
         *,
+        step: int,
         epoch: int,
         position: int,
         steps_per_epoch: int,
     ) -> None:
-        """Appends what some steps from this epoch and position on recorded, in `seconds`."""
+        """Appends what the steps from this one on recorded, which took `seconds`."""
         taken = len(next(iter(columns.values())))
         for name, values in columns.items():
             self._columns.setdefault(name, []).append(np.array(values))
         first, self._steps = self._steps, self._steps + taken
         self._clock.append((float(self._steps), self._clock[-1][1] + seconds))
         if position + taken >= steps_per_epoch:
-            self._ending.append((epoch, first - position, position + taken, steps_per_epoch))
+            stretch = (epoch, first - position, position + taken, steps_per_epoch, step - first)
+            self._ending.append(stretch)
 
     def record_validation(self, epoch: int, logs: Row) -> None:
         """Adds `val_*` values to the row of an epoch."""
@@ -178,14 +180,15 @@ class History:
         return pieces[0]
 
     def _new_rows(self) -> list[Row]:
-        numbers, starts, ends = np.concatenate(
+        numbers, ends, lengths, before = np.concatenate(
             [
-                np.stack([epoch + k, start + (k - 1) * length, start + k * length])
-                for epoch, start, steps, length in self._ending
+                np.stack(np.broadcast_arrays(epoch + k, start + k * length, length, before))
+                for epoch, start, steps, length, before in self._ending
                 for k in [np.arange(1, steps // length + 1)]
             ],
             axis=1,
         )
+        starts = np.maximum(ends - lengths, 0)
 
         def over_epochs(values: np.ndarray) -> np.ndarray:
             # Sums of the float64 slices [start, end): `reduceat` sums between given places.
@@ -196,7 +199,7 @@ class History:
         weights = over_epochs(weight)
         with np.errstate(invalid="ignore", divide="ignore"):
             table = {"loss": self._finish(over_epochs(self._column("loss_sum")) / weights)}
-            for name in self.names[1:]:
+            for name in (n for n in self.names if n != "loss"):
                 values = self._column(name)
                 if name == "learning_rate":
                     table[name] = values[ends - 1]
@@ -208,7 +211,7 @@ class History:
         return [
             {
                 "epoch": int(number),
-                "step": int(end),
+                "step": int(end + before[place]),
                 "loss": float(table["loss"][place]),
                 **self._validations.get(int(number), {}),
                 **{name: float(table[name][place]) for name in table if name != "loss"},

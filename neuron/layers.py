@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from neuron.types import Key, whole_number
 
@@ -68,7 +68,7 @@ class Dense(eqx.Module):
         self.in_features = rows
         self.out_features = neurons
 
-    def __call__(self, x: Float[Array, " in"], *, key: Key | None = None) -> Float[Array, "*out"]:
+    def __call__(self, x: Shaped[Array, " in"], *, key: Key | None = None) -> Float[Array, "*out"]:
         """One example: `(in,)` to `(out,)`, or to `()` for `"scalar"`. `key` is not used."""
         del key
         y = self.weight @ x

@@ -138,6 +138,11 @@ class CrossEntropy(Loss):
         )
 
     def __call__(self, prediction: Shaped[Array, " classes"], target: Array) -> Scalar:
+        if prediction.ndim != 1:
+            raise ValueError(
+                f"`{self!r}` takes one logit a class, of shape (classes,), as one example's "
+                f"prediction; got shape {prediction.shape}."
+            )
         log_probabilities = jax.nn.log_softmax(prediction)
         if jnp.issubdtype(target.dtype, jnp.floating):
             _same_shape(self, prediction, target)

@@ -20,7 +20,7 @@ from neuron.objectives import Objective
 from neuron.state import TrainState
 from neuron.step import Sums, Task, evaluation_step, prediction_step, training_step
 from neuron.trees import Static, arrays_of
-from neuron.types import Batch, Indices
+from neuron.types import Batch, Device, Indices
 
 
 # How many steps one call can record: 16 ms of the fastest, and half a megabyte of records.
@@ -28,6 +28,7 @@ CAPACITY = 1 << 15
 _BLOCK = 128
 
 Leaves = Sequence[Array]
+Shapes = tuple[jax.ShapeDtypeStruct, ...]
 Record = dict[str, Array]
 
 
@@ -37,9 +38,9 @@ class Program:
     `work` estimates the step's cost in scalar operations.
     """
 
-    def __init__(self, statics: tuple[Static, ...], shapes: tuple[Leaves, ...], device: Any):
+    def __init__(self, statics: tuple[Static, ...], shapes: tuple[Shapes, ...], device: Device):
         self.statics = statics
-        _, task, data = self._trees(shapes)
+        task, data = (s.combine(a) for s, a in zip(statics[1:], shapes[1:], strict=True))
         self.batch_size = task.batch_size
         self._rows = jax.tree.leaves(data)[0].shape[0]
         indices = jax.ShapeDtypeStruct((self.batch_size,), jnp.int32)

@@ -31,5 +31,5 @@ class Slices:
         return seconds
 
 
-def _within(steps: float) -> int:
+def _within(steps: int | float) -> int:
     return int(max(1, min(CAPACITY, steps)))

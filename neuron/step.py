@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from neuron.counters import fold_in, key_of
 from neuron.objectives import Objective, Terms, apply
@@ -94,7 +94,7 @@ def evaluation_step(
     batch: Batch,
     present: Bool[Array, " batch"],
     seed: Words,
-    position: UInt32[Array, ""],
+    position: Words,
 ) -> Sums:
     """The sums of one batch, in inference mode. The keys depend on the place of the batch alone."""
     model = eqx.nn.inference_mode(model)

@@ -24,8 +24,11 @@ from neuron.run import Run, evaluate, finish, predict
 from neuron.slices import Slices
 from neuron.state import TrainState, initial_state
 from neuron.step import Task
-from neuron.trees import copied, on_entry, refuse_ties
+from neuron.trees import copied, on_entry, refuse_ties, refuse_unhashable
 from neuron.types import Batch, Device, Model, whole_number
+
+# How many rows are evaluated or predicted together where nobody says.
+_BATCH_SIZE = 256
 
 
 class Trainer:
@@ -80,6 +83,7 @@ class Trainer:
                 f"`Trainer(nonfinite=...)` must be 'raise' or 'skip'; got {nonfinite!r}."
             )
         refuse_ties("Trainer(model)", model)
+        refuse_unhashable("Trainer(model)", model)
         self._device = _device(device)
         self._objective = as_objective(MeanSquaredError() if loss is None else loss)
         self.optimizer = as_optimizer(Adam() if optimizer is None else optimizer)
@@ -115,7 +119,7 @@ class Trainer:
 
     @state.setter
     def state(self, state: TrainState) -> None:
-        state = on_entry(copied(state), self._device)
+        state = copied(on_entry(state, self._device), self._device)
         if self._run is None:
             self._state = state
         else:
@@ -124,7 +128,7 @@ class Trainer:
 
     def snapshot(self) -> TrainState:
         """A copy of the state, to keep."""
-        return copied(self.state)
+        return copied(self.state, self._device)
 
     def fit(
         self,
@@ -156,20 +160,19 @@ class Trainer:
             raise RuntimeError(
                 "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
             )
-        loader = as_loader("Trainer.fit(loader)", loader, batch_size=32)
+        loader = as_loader("Trainer.fit(loader)", loader)
         more = _steps_to_take(epochs, steps, len(loader))
         self._check(loader)
-        held_out = None
+        validate = None
         if validation is not None:
-            held_out = as_loader("Trainer.fit(validation=...)", validation, loader.batch_size)
-            self._check(held_out)
+            validate = self._validation(*self._held_out("Trainer.fit(validation=...)", validation))
         self._run = self._begin(loader, more)
         error: BaseException | None = None
         try:
             with Interrupts() as interrupts:
                 for callback in self._hooks.on("on_fit_begin"):
                     callback.on_fit_begin(self)
-                self._drive(self._run, loader, held_out, interrupts)
+                self._drive(self._run, loader, validate, interrupts)
         except BaseException as raised:
             error = raised
             raise
@@ -189,11 +192,9 @@ class Trainer:
 
         `{"loss": ...}` and what else the objective logs: exact weighted means.
         """
-        loader = as_loader("Trainer.evaluate(loader)", loader, batch_size=256)
-        self._check(loader)
-        return self._evaluate(loader.batch_size, blocks(loader.data, loader.batch_size))
+        return self._evaluate(*self._held_out("Trainer.evaluate(loader)", loader))
 
-    def predict(self, inputs: PyTree, *, batch_size: int = 256) -> PyTree:
+    def predict(self, inputs: PyTree, *, batch_size: int = _BATCH_SIZE) -> PyTree:
         """The model's outputs for rows of inputs, in inference mode.
 
         **Arguments:**
@@ -237,39 +238,42 @@ class Trainer:
         state = dataclasses.replace(
             self._state,
             epoch=words(self.epoch),
-            position=np.uint32(self._position),
+            position=np.array(self._position, np.uint32),
             stopped=np.zeros((), bool),
         )
         # Buffers are donated from here on; the copy leaves alone what the user may still hold.
-        state = copied(on_entry(state, self._device))
+        state = copied(on_entry(state, self._device), self._device)
         self.final_step = self.step + more
         self.stopped = None
         return Run(state, self._task(loader), loader.on(self._device))
 
     def _drive(
-        self, run: Run, loader: DataLoader, held_out: DataLoader | None, hold: Interrupts
+        self,
+        run: Run,
+        loader: DataLoader,
+        validate: Callable[[], Logs] | None,
+        interrupts: Interrupts,
     ) -> None:
         """Runs to the nearest step at which somebody must look, lets them look, and goes on."""
         hooks, slices, optimizer = self._hooks, Slices(run.program.work), self.optimizer
-        validate = None if held_out is None else self._validation(held_out)
         epochs_matter = validate or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
         while self.step < self.final_step and self.stopped is None:
-            hold.check()
+            interrupts.check()
             if self._position == 0:
                 for callback in hooks.on("on_epoch_begin"):
                     callback.on_epoch_begin(self)
             if self.optimizer is not optimizer:
                 optimizer = self.optimizer
                 run.use(self._task(loader))
-            until = min(self.final_step, hooks.next_look(self.step))
+            until = hooks.next_look(self.step, self.final_step)
             if epochs_matter:
                 until = min(until, self.step - self._position + len(loader))
-            self._advance(run, slices, int(until) - self.step)
+            self._advance(run, slices, until - self.step)
             for callback in hooks.due(self.step):
                 callback.on_step_end(self, self.history.last())
             if self._position == 0 and epochs_matter:
                 self._end_epoch(validate)
-        hold.check()
+        interrupts.check()
 
     def _advance(self, run: Run, slices: Slices, most: int) -> None:
         """Some steps of the program, and what they recorded."""
@@ -278,6 +282,7 @@ class Trainer:
         self.history.record(
             {name: values[:taken] for name, values in records.items()},
             slices.took(taken),
+            step=self.step,
             epoch=self.epoch,
             position=self._position,
             steps_per_epoch=self._steps_per_epoch,
@@ -288,13 +293,17 @@ class Trainer:
         if taken < steps:
             raise NonFiniteLossError(self.step, float(records["loss"][taken]))
 
-    def _validation(self, loader: DataLoader) -> Callable[[], Logs]:
-        """Evaluates the loader's rows, which stay on the device from one call to the next."""
-        placed = [
-            (jax.device_put(block, self._device), count)
-            for block, count in blocks(loader.data, loader.batch_size)
-        ]
-        return lambda: self._evaluate(loader.batch_size, placed)
+    def _held_out(self, call: str, data: Any) -> tuple[int, Iterable[tuple[Batch, int]]]:
+        """Data to evaluate: how many rows are computed together, and blocks of them."""
+        loader = as_loader(call, data)
+        self._check(loader)
+        batch_size = loader.batch_size if loader is data else _BATCH_SIZE
+        return batch_size, blocks(loader.data, batch_size)
+
+    def _validation(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Callable[[], Logs]:
+        """Evaluates the same rows again and again; they stay on the device."""
+        placed = [(jax.device_put(block, self._device), count) for block, count in rows]
+        return lambda: self._evaluate(batch_size, placed)
 
     def _end_epoch(self, validate: Callable[[], Logs] | None) -> None:
         if validate is not None:

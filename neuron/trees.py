@@ -23,10 +23,7 @@ class Static:
     def __init__(self, tree: PyTree):
         leaves, self._treedef = jtu.tree_flatten(tree)
         self._others = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
-        try:
-            self._hash = hash((self._treedef, self._others))
-        except TypeError as error:
-            raise TypeError(_why_unhashable(tree)) from error
+        self._hash = hash((self._treedef, self._others))
 
     def __hash__(self) -> int:
         return self._hash
@@ -37,7 +34,7 @@ class Static:
             other._others,
         )
 
-    def combine(self, arrays: Sequence[Array]) -> PyTree:
+    def combine(self, arrays: Sequence[Any]) -> PyTree:
         """The tree again, around other arrays."""
         rest = iter(arrays)
         leaves = [next(rest) if leaf is None else leaf for leaf in self._others]
@@ -73,10 +70,12 @@ def _strong(leaf: Any) -> Any:
     return np.array(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
-def copied(tree: PyTree) -> PyTree:
-    """The same tree in new buffers."""
+def copied(tree: PyTree, device: Device) -> PyTree:
+    """The same tree in new buffers, bound to the device: a program handed arrays that are bound
+    and arrays that are not is compiled twice."""
     leaves, treedef = jtu.tree_flatten(tree)
-    arrays = iter(jax.device_put([a for a in leaves if eqx.is_array(a)], may_alias=False))
+    own = jax.device_put([a for a in leaves if eqx.is_array(a)], device, may_alias=False)
+    arrays = iter(own)
     return jtu.tree_unflatten(treedef, [next(arrays) if eqx.is_array(a) else a for a in leaves])
 
 
@@ -98,16 +97,17 @@ def refuse_ties(call: str, tree: PyTree) -> None:
             )
 
 
-def _why_unhashable(tree: PyTree) -> str:
+def refuse_unhashable(call: str, tree: PyTree) -> None:
+    """Refuses what can not be compiled in: it might change behind the program's back."""
     for path, value in _compiled_in(tree, ""):
         try:
             hash(value)
-        except TypeError:
-            return (
-                f"What is compiled in must be hashable; got {type(value).__name__} {value!r} at "
-                f"`{path}`. Make it an array leaf, or a tuple instead of a list or dict."
-            )
-    return "What is compiled in must be hashable; got a tree whose structure is not."
+        except TypeError as error:
+            raise TypeError(
+                f"`{call}` must have hashable static fields and leaves; got "
+                f"{type(value).__name__} {value!r} at `{path}`. Make it an array leaf, or a tuple "
+                "instead of a list or dict."
+            ) from error
 
 
 def _compiled_in(node: Any, path: str) -> Iterator[tuple[str, Any]]:

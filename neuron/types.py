@@ -17,7 +17,7 @@ Model: TypeAlias = PyTree
 Params: TypeAlias = PyTree
 ModelState: TypeAlias = PyTree
 Scalar: TypeAlias = Float[Array, ""]
-Number: TypeAlias = float | np.ndarray | Array
+Number: TypeAlias = int | float | np.ndarray | Array
 Indices: TypeAlias = Int[Array, " batch"]
 # A number of 64 bits as (high, low): JAX has no uint64 unless asked, and a step counter
 # of 32 bits is full within the hour.

@@ -1,0 +1,120 @@
+"""Data: what is taken, what it becomes, and where it lies."""
+
+import subprocess
+import sys
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import neuron
+from neuron.data import _warn_of_float64, blocks
+
+
+x = np.arange(16, dtype=np.float32).reshape(8, 2)
+y = np.arange(8, dtype=np.float32)
+
+
+def test_an_epoch_draws_as_many_rows_as_there_are():
+    for batch_size, drop_last, steps in ((4, False, 2), (3, False, 3), (3, True, 2), (8, False, 1)):
+        assert len(neuron.DataLoader((x, y), batch_size, drop_last=drop_last)) == steps
+    assert len(neuron.DataLoader((x, y), 50, sampler=neuron.Bootstrap())) == 1
+    assert "8 rows" in repr(neuron.DataLoader((x, y), 4))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (np.float16, np.float16),
+        (np.float32, np.float32),
+        (jnp.bfloat16, jnp.bfloat16),
+        (np.int8, np.int8),
+        (np.uint8, np.uint8),
+        (np.int64, np.int32),
+        (np.uint64, np.uint32),
+        (bool, bool),
+    ],
+)
+def test_types_are_kept_or_narrowed_once(given, kept):
+    loader = neuron.DataLoader((x.astype(given), y), 4)
+    assert loader.data.inputs.dtype == kept
+    assert loader.on(jax.devices()[0]).inputs.dtype == kept
+
+
+@pytest.mark.parametrize("wide", [np.float64, np.longdouble])
+def test_float64_is_narrowed_with_one_warning(wide):
+    _warn_of_float64.cache_clear()
+    with pytest.warns(UserWarning, match="float64"):
+        loader = neuron.DataLoader((x.astype(wide), y), 4)
+    assert loader.data.inputs.dtype == np.float32
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        neuron.DataLoader((x.astype(wide), y.astype(wide)), 4)
+
+
+def test_float64_stays_under_x64(x64):
+    assert neuron.DataLoader((x.astype(np.float64), y), 4).data.inputs.dtype == np.float64
+
+
+def test_the_warning_points_at_the_caller(tmp_path):
+    """In a process of its own: the tests' runtime type checks add frames."""
+    script = tmp_path / "mine.py"
+    script.write_text("import numpy as np, neuron\nneuron.DataLoader((np.ones((4, 2)),), 2)\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert f"{script}:2: UserWarning: The data is float64" in done.stderr
+
+
+def test_lists_jax_arrays_and_trees_are_rows():
+    loader = neuron.DataLoader(({"a": [[1.0], [2.0]], "b": jnp.ones((2, 3))}, [0, 1]), 2)
+    assert loader.rows == 2
+    assert loader.data.inputs["a"].shape == (2, 1)
+    assert loader.data.targets.dtype == np.int32
+
+
+def test_the_device_has_a_copy_of_its_own():
+    mine = x.copy()
+    loader = neuron.DataLoader((mine, y), 4)
+    placed = loader.on(jax.devices()[0])
+    mine[:] = -1
+    np.testing.assert_array_equal(placed.inputs, x)
+    assert loader.on(jax.devices()[0]) is placed
+
+
+@given(rows=st.integers(1, 300), batch_size=st.integers(1, 40), columns=st.integers(1, 300_000))
+@settings(deadline=None, max_examples=30)
+def test_blocks_hold_each_row_once_in_one_shape(rows, batch_size, columns):
+    data = np.broadcast_to(np.arange(rows, dtype=np.float32)[:, None], (rows, columns))
+    shapes, seen = set(), []
+    for block, count in blocks(data, batch_size):
+        assert len(block) % batch_size == 0
+        assert (block[count:, 0] == block[0, 0]).all()
+        shapes.add(block.shape)
+        seen.append(block[:count, 0])
+    np.testing.assert_array_equal(np.concatenate(seen), data[:, 0])
+    assert len(shapes) == 1
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.int32, np.uint8, np.bool_]),
+        st.tuples(st.integers(1, 9), st.just(2)),
+    )
+)
+@settings(deadline=None, max_examples=30)
+def test_any_numbers_train_or_are_refused(inputs):
+    trainer = neuron.Trainer(
+        neuron.Dense(2, key=jax.random.key(0)), optimizer=neuron.SGD(1e-3), progress=False
+    )
+    targets = np.zeros(len(inputs), np.float32)
+    try:
+        trainer.fit((inputs, targets), steps=2)
+    except ValueError as error:
+        assert "must hold finite numbers" in str(error)
+    except neuron.NonFiniteLossError:
+        assert np.abs(inputs.astype(np.float64)).max() > 1e6
+    assert np.isfinite(trainer.model.weight).all()
