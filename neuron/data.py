@@ -95,7 +95,7 @@ class DataLoader:
 
 
 def as_loader(call: str, data: Any) -> DataLoader:
-    """A loader as it is, a tuple of arrays as one with 32 rows a batch, or all if there are fewer."""
+    """A loader as it is; a tuple of arrays as one, with 32 rows a batch or all there are."""
     if isinstance(data, DataLoader):
         return data
     if isinstance(data, tuple):

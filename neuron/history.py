@@ -6,7 +6,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,10 @@ class History:
         - `finish`: maps weighted means to values of the loss, as `Loss.finish` does for one.
         """
         self._finish = finish
-        self._columns: dict[str, list[np.ndarray]] = {}
+        self._columns: dict[str, _Column] = {}
         self._steps = 0
         # At which second of training which step was reached: the hands of a clock.
-        self._clock: list[tuple[float, float]] = [(0.0, 0.0)]
+        self._clock = {name: _Column(np.dtype(float), [0.0]) for name in ("steps", "seconds")}
         # Stretches in which epochs end, whose rows are made when somebody asks: (epoch, the place
         # at which it began, steps from there, steps per epoch, steps of the run before place 0).
         self._ending: list[tuple[int, int, int, int, int]] = []
@@ -55,9 +55,10 @@ class History:
         """Appends what the steps from this one on recorded, which took `seconds`."""
         taken = len(next(iter(columns.values())))
         for name, values in columns.items():
-            self._columns.setdefault(name, []).append(np.array(values))
+            self._columns.setdefault(name, _Column(values.dtype)).extend(values)
         first, self._steps = self._steps, self._steps + taken
-        self._clock.append((float(self._steps), self._clock[-1][1] + seconds))
+        self._clock["steps"].extend([self._steps])
+        self._clock["seconds"].extend([self._clock["seconds"].values[-1] + seconds])
         if position + taken >= steps_per_epoch:
             stretch = (epoch, first - position, position + taken, steps_per_epoch, step - first)
             self._ending.append(stretch)
@@ -68,12 +69,12 @@ class History:
 
     def last(self) -> Row:
         """What the last step recorded."""
-        return {name: float(self._columns[name][-1][-1]) for name in self.names}
+        return {name: float(self._columns[name].values[-1]) for name in self.names}
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.names:
             raise KeyError(f"`history[{name!r}]` is not recorded; there are {self.names}.")
-        return self._column(name)
+        return self._columns[name].values
 
     def __len__(self) -> int:
         """How many steps are recorded."""
@@ -104,7 +105,7 @@ class History:
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The history as JSON, also written to a file if one is named."""
-        columns = {name: self._column(name) for name in self._columns}
+        columns = {name: column.values for name, column in self._columns.items()}
         text = json.dumps(
             {
                 "version": 1,
@@ -115,7 +116,7 @@ class History:
                 "epochs": [
                     dict(zip(row, _portable(row.values()), strict=True)) for row in self.epochs
                 ],
-                "clock": self._clock,
+                "clock": {name: column.values.tolist() for name, column in self._clock.items()},
             },
             allow_nan=False,
         )
@@ -128,13 +129,15 @@ class History:
         history = cls()
         for name, column in content["steps"].items():
             values = np.array([float(v) for v in column["values"]], np.dtype(column["dtype"]))
-            history._columns[name] = [values]
+            history._columns[name] = _Column(values.dtype, values)
             history._steps = len(values)
         history._rows = [
             {name: float(v) if isinstance(v, str) else v for name, v in row.items()}
             for row in content["epochs"]
         ]
-        history._clock = [(step, seconds) for step, seconds in content["clock"]]
+        history._clock = {
+            name: _Column(np.dtype(float), values) for name, values in content["clock"].items()
+        }
         return history
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -173,12 +176,6 @@ class History:
         ax.legend(frameon=False)
         return ax
 
-    def _column(self, name: str) -> np.ndarray:
-        pieces = self._columns[name]
-        if len(pieces) > 1:
-            pieces[:] = [np.concatenate(pieces)]
-        return pieces[0]
-
     def _new_rows(self) -> list[Row]:
         numbers, ends, lengths, before = np.concatenate(
             [
@@ -190,23 +187,26 @@ class History:
         )
         starts = np.maximum(ends - lengths, 0)
 
+        first, last = starts[0], ends[-1]
+        places = np.stack([starts, ends], 1).ravel() - first
+        recorded = {name: c.values[first:last] for name, c in self._columns.items()}
+
         def over_epochs(values: np.ndarray) -> np.ndarray:
             # Sums of the float64 slices [start, end): `reduceat` sums between given places.
-            padded = np.append(values.astype(np.float64), 0)
-            return np.add.reduceat(padded, np.stack([starts, ends], 1).ravel())[::2]
+            return np.add.reduceat(np.append(values.astype(np.float64), 0), places)[::2]
 
-        weight = self._column("loss_weight")
+        weight = recorded["loss_weight"]
         weights = over_epochs(weight)
         with np.errstate(invalid="ignore", divide="ignore"):
-            table = {"loss": self._finish(over_epochs(self._column("loss_sum")) / weights)}
+            table = {"loss": self._finish(over_epochs(recorded["loss_sum"]) / weights)}
             for name in (n for n in self.names if n != "loss"):
-                values = self._column(name)
+                values = recorded[name]
                 if name == "learning_rate":
-                    table[name] = values[ends - 1]
+                    table[name] = values[ends - 1 - first]
                 else:
                     counted = np.where(weight > 0, weight * values, 0)
                     table[name] = over_epochs(counted) / weights
-        steps, seconds = np.array(self._clock).T
+        steps, seconds = (self._clock[name].values for name in ("steps", "seconds"))
         table["seconds"] = np.interp(ends, steps, seconds) - np.interp(starts, steps, seconds)
         return [
             {
@@ -218,6 +218,30 @@ class History:
             }
             for place, (number, end) in enumerate(zip(numbers, ends, strict=True))
         ]
+
+
+class _Column:
+    """An array that grows: twice as large each time it is full."""
+
+    def __init__(self, dtype: np.dtype, values: Sequence[float] | np.ndarray = ()):
+        self._buffer = np.empty(1024, dtype)
+        self._length = 0
+        self.extend(values)
+
+    def extend(self, values: Sequence[float] | np.ndarray) -> None:
+        end = self._length + len(values)
+        if end > len(self._buffer):
+            grown = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)
+            grown[: self._length] = self.values
+            self._buffer = grown
+        self._buffer[self._length : end] = values
+        self._length = end
+
+    @property
+    def values(self) -> np.ndarray:
+        view = self._buffer[: self._length]
+        view.flags.writeable = False
+        return view
 
 
 def _portable(values: Iterable[Number]) -> list[Any]:

@@ -53,7 +53,8 @@ class Program:
         return [static.combine(arrays) for static, arrays in zip(self.statics, leaves, strict=True)]
 
     def _on_leaves(self, state: Leaves, task: Leaves, data: Leaves, indices: Indices) -> Any:
-        new_state, record = training_step(*self._trees((state, task, data)), indices)
+        before, parts, rows = self._trees((state, task, data))
+        new_state, record = training_step(before, parts, rows, indices)
         return arrays_of(new_state), record
 
     def step(self, state: Leaves, task: Leaves, data: Leaves, indices: Indices):
@@ -100,7 +101,7 @@ _program = functools.lru_cache(maxsize=256)(Program)
 class Run:
     """A run under way: a program, and the arrays that it is handed again and again.
 
-    Its buffers are donated at each call, so what it is given must be its own: see `trees.copied`.
+    Its buffers are donated at each call, so what it is given must be its own: see `copied`.
     """
 
     def __init__(self, state: TrainState, task: Task, data: Batch):
@@ -303,12 +304,27 @@ def _over_batches(
     return jax.tree.unflatten(treedef, jax.lax.fori_loop(jnp.zeros_like(used), used, body, empty))
 
 
-def finish(objective: Objective, means: np.ndarray) -> np.ndarray:
-    """Weighted means as values of the loss, whatever their number."""
-    size = 1 << (len(means) - 1).bit_length()
-    padded = np.resize(means, size)
-    values = _finish(Static(objective), arrays_of(objective), padded)
-    return np.asarray(values)[: len(means)]
+def finisher(objective: Objective) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that turns weighted means, any number of them, into values of the loss."""
+    static, arrays = Static(objective), arrays_of(objective)
+
+    def finish(means: np.ndarray) -> np.ndarray:
+        # Padded to a power of two: a program for each, and not one for each number of means.
+        padded = np.resize(means, 1 << (len(means) - 1).bit_length())
+        return np.asarray(_finish(static, arrays, padded))[: len(means)]
+
+    return finish
+
+
+def copied(tree: PyTree) -> PyTree:
+    """The same tree in new buffers."""
+    static = Static(tree)
+    return static.combine(_copy(arrays_of(tree)))
+
+
+@jax.jit
+def _copy(arrays: Leaves) -> Leaves:
+    return [jnp.copy(array) for array in arrays]
 
 
 @functools.partial(jax.jit, static_argnums=0)

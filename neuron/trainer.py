@@ -20,12 +20,13 @@ from neuron.interrupts import Interrupts
 from neuron.losses import Loss, MeanSquaredError
 from neuron.objectives import Objective, as_objective, prediction_like
 from neuron.optimizers import Adam, Optimizer, as_optimizer
-from neuron.run import Run, evaluate, finish, predict
+from neuron.run import Run, copied, evaluate, finisher, predict
 from neuron.slices import Slices
 from neuron.state import TrainState, initial_state
 from neuron.step import Task
-from neuron.trees import copied, on_entry, refuse_ties, refuse_unhashable
+from neuron.trees import on_entry, refuse_ties, refuse_unhashable
 from neuron.types import Batch, Device, Model, whole_number
+
 
 # How many rows are evaluated or predicted together where nobody says.
 _BATCH_SIZE = 256
@@ -85,9 +86,10 @@ class Trainer:
         refuse_ties("Trainer(model)", model)
         refuse_unhashable("Trainer(model)", model)
         self._device = _device(device)
-        self._objective = as_objective(MeanSquaredError() if loss is None else loss)
+        objective = as_objective(MeanSquaredError() if loss is None else loss)
+        self._objective = on_entry(objective, self._device)
         self.optimizer = as_optimizer(Adam() if optimizer is None else optimizer)
-        self._seed = seed_words("Trainer(seed=...)", seed)
+        self._seed = on_entry(seed_words("Trainer(seed=...)", seed), self._device)
         self._nonfinite = nonfinite
         show = terminal_attached() if progress is None else progress
         self._hooks = Hooks([*callbacks, *([ProgressBar()] if show else [])])
@@ -101,6 +103,7 @@ class Trainer:
         self._state = on_entry(state, self._device)
         self._steps_per_epoch = 0
         self._read_counters(state)
+        self._finish = finisher(self._objective)
         self.history = History(self._finish)
         self.final_step = 0
         self.stopped: str | None = None
@@ -114,12 +117,12 @@ class Trainer:
 
     @property
     def state(self) -> TrainState:
-        """The state of the run. In a hook, valid until the hook returns. An assigned one is copied."""
+        """The state of the run. In a hook, valid until the hook returns. Assigned, it is copied."""
         return self._state if self._run is None else self._run.state
 
     @state.setter
     def state(self, state: TrainState) -> None:
-        state = copied(on_entry(state, self._device), self._device)
+        state = copied(on_entry(state, self._device))
         if self._run is None:
             self._state = state
         else:
@@ -128,7 +131,7 @@ class Trainer:
 
     def snapshot(self) -> TrainState:
         """A copy of the state, to keep."""
-        return copied(self.state, self._device)
+        return copied(self.state)
 
     def fit(
         self,
@@ -242,7 +245,7 @@ class Trainer:
             stopped=np.zeros((), bool),
         )
         # Buffers are donated from here on; the copy leaves alone what the user may still hold.
-        state = copied(on_entry(state, self._device), self._device)
+        state = copied(on_entry(state, self._device))
         self.final_step = self.step + more
         self.stopped = None
         return Run(state, self._task(loader), loader.on(self._device))
@@ -315,15 +318,10 @@ class Trainer:
             callback.on_epoch_end(self, self.history.epochs[-1])
 
     def _evaluate(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Logs:
-        parts = on_entry(
-            (self.model, self.state.model_state, self._objective, self._seed), self._device
-        )
+        parts = (self.model, self.state.model_state, self._objective, self._seed)
         value, weight, logs = evaluate(parts, batch_size, rows)
         loss = self._finish(np.array([value / weight]))
         return {"loss": float(loss[0])} | {name: total / weight for name, total in logs.items()}
-
-    def _finish(self, means: np.ndarray) -> np.ndarray:
-        return finish(on_entry(self._objective, self._device), means)
 
     def _task(self, loader: DataLoader) -> Task:
         return on_entry(

@@ -48,7 +48,8 @@ def arrays_of(tree: PyTree) -> list[Array]:
 
 def on_entry(tree: PyTree, device: Device) -> PyTree:
     """A tree as a run takes it: NumPy leaves become JAX arrays of JAX's own width, weak types
-    become strong, and every array lies on the device."""
+    become strong, and every array is bound to the device: a program that is handed bound arrays
+    now and others then is compiled twice."""
     leaves, treedef = jtu.tree_flatten(tree)
     foreign = [place for place, leaf in enumerate(leaves) if not _at_home(leaf, device)]
     placed = jax.device_put([_strong(leaves[place]) for place in foreign], device)
@@ -60,7 +61,9 @@ def on_entry(tree: PyTree, device: Device) -> PyTree:
 def _at_home(leaf: Any, device: Device) -> bool:
     if isinstance(leaf, np.ndarray | np.generic):
         return False
-    return not eqx.is_array(leaf) or (not leaf.weak_type and leaf.devices() == {device})
+    return not eqx.is_array(leaf) or (
+        leaf.committed and not leaf.weak_type and leaf.devices() == {device}
+    )
 
 
 def _strong(leaf: Any) -> Any:
@@ -68,15 +71,6 @@ def _strong(leaf: Any) -> Any:
         return jax.lax.convert_element_type(leaf, leaf.dtype) if leaf.weak_type else leaf
     # A copy: JAX may read NumPy's memory in place.
     return np.array(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
-
-
-def copied(tree: PyTree, device: Device) -> PyTree:
-    """The same tree in new buffers, bound to the device: a program handed arrays that are bound
-    and arrays that are not is compiled twice."""
-    leaves, treedef = jtu.tree_flatten(tree)
-    own = jax.device_put([a for a in leaves if eqx.is_array(a)], device, may_alias=False)
-    arrays = iter(own)
-    return jtu.tree_unflatten(treedef, [next(arrays) if eqx.is_array(a) else a for a in leaves])
 
 
 def paths(tree: PyTree) -> Iterator[tuple[str, Any]]:

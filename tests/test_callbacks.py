@@ -183,7 +183,7 @@ def test_print_log_reaches_standard_output_where_nobody_set_logging_up(capsys, m
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     trainer(neuron.PrintLog(3)).fit(neuron.DataLoader((X, Y), 20), steps=9, validation=(X, Y))
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("step")][0].startswith("step 3/9")
+    assert next(line for line in lines if line.startswith("step")).startswith("step 3/9")
     assert any(line.startswith("epoch 1  val_loss ") for line in lines)
     assert logging.getLogger("neuron").handlers == []
 

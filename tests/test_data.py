@@ -113,8 +113,8 @@ def test_any_numbers_train_or_are_refused(inputs):
     targets = np.zeros(len(inputs), np.float32)
     try:
         trainer.fit((inputs, targets), steps=2)
-    except ValueError as error:
-        assert "must hold finite numbers" in str(error)
-    except neuron.NonFiniteLossError:
-        assert np.abs(inputs.astype(np.float64)).max() > 1e6
+    except (ValueError, neuron.NonFiniteLossError) as error:
+        refused = str(error)
+        too_large = np.abs(inputs.astype(np.float64)).max() > 1e6
+        assert "must hold finite numbers" in refused or too_large
     assert np.isfinite(trainer.model.weight).all()
