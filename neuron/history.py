@@ -223,12 +223,12 @@ class History:
 class _Column:
     """An array that grows: twice as large each time it is full."""
 
-    def __init__(self, dtype: np.dtype, values: Sequence[float] | np.ndarray = ()):
+    def __init__(self, dtype: np.dtype, values: Sequence[Number] | np.ndarray = ()):
         self._buffer = np.empty(1024, dtype)
         self._length = 0
         self.extend(values)
 
-    def extend(self, values: Sequence[float] | np.ndarray) -> None:
+    def extend(self, values: Sequence[Number] | np.ndarray) -> None:
         end = self._length + len(values)
         if end > len(self._buffer):
             grown = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)

@@ -6,8 +6,8 @@ from neuron.run import CAPACITY
 
 
 _SECONDS = 0.1
-# Scalar operations a second that even a slow device reaches, for the first guess.
-_SLOWEST = 1e8
+# For the first guess: what a step costs before it computes, and one scalar operation.
+_STEP, _OPERATION = 5e-6, 1e-9
 _GROWTH = 64
 
 
@@ -16,7 +16,7 @@ class Slices:
     run is cut changes no bit of it."""
 
     def __init__(self, work: int):
-        self._steps = _within(_SECONDS * _SLOWEST / work)
+        self._steps = _within(_SECONDS / (_STEP + _OPERATION * work))
 
     def steps(self) -> int:
         """How many steps the next slice may have; starts its clock."""

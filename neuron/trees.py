@@ -22,7 +22,7 @@ class Static:
 
     def __init__(self, tree: PyTree):
         leaves, self._treedef = jtu.tree_flatten(tree)
-        self._others = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
+        self._others = tuple(None if isinstance(leaf, Array) else leaf for leaf in leaves)
         self._hash = hash((self._treedef, self._others))
 
     def __hash__(self) -> int:
@@ -43,7 +43,7 @@ class Static:
 
 def arrays_of(tree: PyTree) -> list[Array]:
     """The arrays among a tree's leaves, in order."""
-    return [leaf for leaf in jtu.tree_leaves(tree) if eqx.is_array(leaf)]
+    return [leaf for leaf in jtu.tree_leaves(tree) if isinstance(leaf, Array)]
 
 
 def on_entry(tree: PyTree, device: Device) -> PyTree:
@@ -61,7 +61,7 @@ def on_entry(tree: PyTree, device: Device) -> PyTree:
 def _at_home(leaf: Any, device: Device) -> bool:
     if isinstance(leaf, np.ndarray | np.generic):
         return False
-    return not eqx.is_array(leaf) or (
+    return not isinstance(leaf, Array) or (
         leaf.committed and not leaf.weak_type and leaf.devices() == {device}
     )
 
@@ -84,7 +84,7 @@ def refuse_ties(call: str, tree: PyTree) -> None:
     seen: dict[int, str] = {}
     for path, leaf in paths(tree):
         first = seen.setdefault(id(leaf), path)
-        if eqx.is_array(leaf) and first != path:
+        if isinstance(leaf, Array) and first != path:
             raise ValueError(
                 f"`{call}` must hold each array once; got the same array at `{first}` and "
                 f"`{path}`. To tie parameters, use equinox.nn.Shared."
@@ -118,5 +118,5 @@ def _compiled_in(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(node, dict):
         for name, value in node.items():
             yield from _compiled_in(value, f"{path}[{name!r}]")
-    elif not eqx.is_array(node):
+    elif not isinstance(node, Array | np.ndarray):
         yield path, node

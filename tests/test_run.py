@@ -1,0 +1,132 @@
+"""The run: one traced step, calls of any length, and two ways to compile it."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import neuron
+from neuron import run
+from neuron.objectives import Supervised
+from neuron.state import initial_state
+from neuron.step import Task
+from neuron.trees import on_entry
+from neuron.types import Batch
+
+
+rng = np.random.default_rng(6)
+X = rng.normal(size=(60, 2)).astype(np.float32)
+Y = (X @ np.array([3.0, 4.0]) + 5).astype(np.float32)
+DEVICE = jax.devices()[0]
+
+
+def parts(model=None, sampler=None, rate=0.05, batch_size=7):
+    model = neuron.Dense(2, key=jax.random.key(0)) if model is None else model
+    params, frozen = eqx.partition(model, eqx.is_inexact_array)
+    optimizer = neuron.SGD(rate, momentum=0.9)
+    task = Task(
+        frozen,
+        Supervised(neuron.RootMeanSquaredError()),
+        optimizer,
+        sampler or neuron.Shuffle(1),
+        np.zeros(2, np.uint32),
+        batch_size,
+        -(-60 // batch_size),
+        False,
+    )
+    state = initial_state(params, None, optimizer.init(params))
+    return run.copied(on_entry(state, DEVICE)), on_entry(task, DEVICE), on_entry(Batch(X, Y), DEVICE)
+
+
+def test_one_kernel_and_many_give_the_same_bits(monkeypatch):
+    one = run.Run(*parts())
+    assert one.program.one_kernel
+    _, first = one.take(500)
+    many = run.Run(*parts())
+    monkeypatch.setattr(many.program, "one_kernel", False)
+    _, second = many.take(500)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+    assert eqx.tree_equal(one.state, many.state)
+
+
+def test_a_matrix_product_is_not_forced_into_one_kernel():
+    mlp = eqx.nn.MLP(2, "scalar", 8, 1, key=jax.random.key(0))
+    assert not run.Run(*parts(mlp)).program.one_kernel
+
+
+def test_what_one_kernel_can_not_hold_falls_back(monkeypatch, capfd):
+    """A matrix product, smuggled past the decision: the compiler refuses, the run goes on."""
+    monkeypatch.setattr(run, "fits_one_kernel", lambda *_: True)
+    mlp = eqx.nn.MLP(2, "scalar", 9, 1, key=jax.random.key(0))
+    forced = run.Run(*parts(mlp))
+    assert forced.program.one_kernel
+    taken, _ = forced.take(20)
+    assert taken == 20
+    assert not forced.program.one_kernel
+
+
+def test_equal_structures_share_a_program():
+    program = run.program_for(*parts())
+    assert run.program_for(*parts(rate=0.5, sampler=neuron.Shuffle(9))) is program
+    assert run.program_for(*parts(batch_size=8)) is not program
+    assert run.program_for(*parts(sampler=neuron.Bootstrap(1))) is not program
+
+
+def test_indices_are_those_of_the_sampler_across_epochs():
+    state, task, data = parts()
+    program = run.program_for(state, task, data)
+    state = dataclasses.replace(state, epoch=jnp.array([3, 2**32 - 1], jnp.uint32), position=jnp.array(7, jnp.uint32))
+    drawn = program.draw(jax.tree.leaves(state), [a for a in jax.tree.leaves(task)], 12)
+    epochs = [(3, 2**32 - 1)] * 2 + [(4, 0)] * 9 + [(4, 1)]
+    places = [7, 8, *range(9), 0]
+    for row, epoch, place in zip(drawn, epochs, places, strict=True):
+        expected = task.sampler.indices(jnp.array(epoch, jnp.uint32), jnp.array(place, jnp.uint32), 7, 60)
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_take_is_bounded_by_the_buffer():
+    one = run.Run(*parts())
+    taken, records = one.take(10 * run.CAPACITY)
+    assert taken == run.CAPACITY == len(records["loss"])
+    assert one.take(0) == (0, {name: pytest.approx([]) for name in records})
+
+
+def test_other_numbers_are_used_at_once():
+    state, task, data = parts()
+    one = run.Run(state, task, data)
+    one.take(5)
+    before = np.asarray(one.state.params.weight)
+    still = dataclasses.replace(task.optimizer, learning_rate=jnp.zeros(()))
+    one.use(on_entry(dataclasses.replace(task, optimizer=still), DEVICE))
+    one.take(5)
+    np.testing.assert_array_equal(one.state.params.weight, before)
+
+
+def test_finisher_takes_any_number_of_means():
+    finish = run.finisher(Supervised(neuron.RootMeanSquaredError()))
+    for count in (1, 2, 3, 5, 8, 100):
+        means = np.arange(count, dtype=np.float64)
+        np.testing.assert_allclose(finish(means), np.sqrt(means), rtol=1e-6)
+
+
+def test_evaluation_adds_up_in_double_precision():
+    """In single precision a sum over these rows would be off by more than the last rows add."""
+    rows = 200_000
+    x = np.ones((rows, 1), np.float32)
+    y = np.where(np.arange(rows) < rows // 2, 1.0, 1e-2).astype(np.float32)
+    zero = eqx.tree_at(lambda m: m.weight, neuron.Dense(1, use_bias=False, key=jax.random.key(0)), jnp.zeros((1, 1)))
+    trainer = neuron.Trainer(zero, neuron.MeanAbsoluteError(), progress=False)
+    exact = np.mean(y, dtype=np.float64)
+    np.testing.assert_allclose(trainer.evaluate((x, y))["loss"], exact, rtol=1e-7)
+
+
+def test_copies_are_copies():
+    tree = {"a": jnp.ones(3), "b": None, "f": jnp.tanh}
+    copy = run.copied(tree)
+    tree["a"].delete()
+    np.testing.assert_array_equal(copy["a"], np.ones(3))
+    assert copy["f"] is jnp.tanh
