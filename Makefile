@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint docs bench clean
 
 run: .venv/examples
 	$(BIN)/python examples/single_neuron.py
@@ -14,6 +14,9 @@ lint: .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/docs
+	$(BIN)/mkdocs build --quiet --strict --site-dir build/site
 
 bench: .venv/bench
 	$(BIN)/python benchmarks/run.py

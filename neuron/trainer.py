@@ -48,8 +48,8 @@ class Trainer:
     def __init__(
         self,
         model: Model,
-        loss: Loss | Objective | None = None,
-        optimizer: Optimizer | Any = None,
+        loss: Loss | Objective = MeanSquaredError(),
+        optimizer: Optimizer | Any = Adam(),
         *,
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
@@ -62,8 +62,8 @@ class Trainer:
         - `model`: any callable tree with floating-point arrays, for one example: an
             `equinox.Module` of your own, `equinox.nn.MLP`, `neuron.Dense`. It is not changed;
             the trained one is `trainer.model`.
-        - `loss`: a loss or an objective; `MeanSquaredError()` if `None`.
-        - `optimizer`: one of neuron's or of optax's; `Adam()` if `None`.
+        - `loss`: a loss or an objective.
+        - `optimizer`: one of neuron's or of optax's.
         - `callbacks`: what looks at the run.
         - `seed`: of the keys that a model with randomness gets; the order of the data has the
             sampler's seed.
@@ -86,9 +86,8 @@ class Trainer:
         refuse_ties("Trainer(model)", model)
         refuse_unhashable("Trainer(model)", model)
         self._device = _device(device)
-        objective = as_objective(MeanSquaredError() if loss is None else loss)
-        self._objective = on_entry(objective, self._device)
-        self.optimizer = as_optimizer(Adam() if optimizer is None else optimizer)
+        self._objective = on_entry(as_objective(loss), self._device)
+        self.optimizer = as_optimizer(optimizer)
         self._seed = on_entry(seed_words("Trainer(seed=...)", seed), self._device)
         self._nonfinite = nonfinite
         show = terminal_attached() if progress is None else progress

@@ -24,7 +24,7 @@ def load(data=(x, y), batch_size=4, **options):
     return neuron.DataLoader(data, batch_size, **options)
 
 
-def train(model=None, loss=None, optimizer=None, data=(x, y), fit=None, **options):
+def train(model=None, loss=neuron.MeanSquaredError(), optimizer=neuron.Adam(), data=(x, y), fit=None, **options):
     model = neuron.Dense(2, key=key) if model is None else model
     fit = {"steps": 1} if fit is None else fit
     trainer = neuron.Trainer(model, loss, optimizer, progress=False, **options)
@@ -317,7 +317,7 @@ TABLE = [
     ("number out of range", lambda: neuron.Trainer(out(1)).set(b1=1), V, r"in \[0, 1\)"),
     (
         "optax's numbers",
-        lambda: neuron.Trainer(out(1), None, optax.sgd(1.0)).set(learning_rate=1),
+        lambda: neuron.Trainer(out(1), optimizer=optax.sgd(1.0)).set(learning_rate=1),
         V,
         r"there are \[\]",
     ),
