@@ -15,10 +15,10 @@ from neuron.losses import Loss as Loss
 from neuron.losses import MeanAbsoluteError as MeanAbsoluteError
 from neuron.losses import MeanSquaredError as MeanSquaredError
 from neuron.losses import RootMeanSquaredError as RootMeanSquaredError
+from neuron.models import apply as apply
 from neuron.objectives import Objective as Objective
 from neuron.objectives import Supervised as Supervised
 from neuron.objectives import Terms as Terms
-from neuron.objectives import apply as apply
 from neuron.optimizers import SGD as SGD
 from neuron.optimizers import Adam as Adam
 from neuron.optimizers import AdamW as AdamW

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from neuron.counters import words
 from neuron.samplers import Sampler, Shuffle
 from neuron.trees import paths
 from neuron.types import Batch, Device, whole_number
@@ -78,6 +79,12 @@ class DataLoader:
         """How many steps an epoch has."""
         whole, rest = divmod(self.rows, self.batch_size)
         return whole if self.drop_last else whole + (rest > 0)
+
+    def smallest_batch(self) -> int:
+        """How many rows the last batch of an epoch has; the others are full."""
+        place = jnp.array(len(self) - 1, jnp.uint32)
+        last = self.sampler.indices(words(0), place, self.batch_size, self.rows)
+        return int(np.sum(np.asarray(last) >= 0))
 
     def __repr__(self) -> str:
         return (

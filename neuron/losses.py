@@ -146,7 +146,8 @@ class CrossEntropy(Loss):
         log_probabilities = jax.nn.log_softmax(prediction)
         if jnp.issubdtype(target.dtype, jnp.floating):
             _same_shape(self, prediction, target)
-            likelihood = jnp.sum(target * log_probabilities)
+            # A class that can not be (probability 0, logit -inf) adds nothing.
+            likelihood = jnp.sum(jnp.where(target == 0, 0, target * log_probabilities))
         elif target.shape == ():
             likelihood = log_probabilities[target]
         else:
@@ -156,7 +157,8 @@ class CrossEntropy(Loss):
                 f"got {target.dtype} of shape {target.shape}."
             )
         share = jnp.asarray(self.label_smoothing, likelihood.dtype)
-        return -(1 - share) * likelihood - share * jnp.mean(log_probabilities)
+        uniform = jnp.where(share == 0, 0, share * jnp.mean(log_probabilities))
+        return -(1 - share) * likelihood - uniform
 
     def check(self, prediction: jax.ShapeDtypeStruct, targets: np.ndarray) -> None:
         if np.issubdtype(targets.dtype, np.integer):

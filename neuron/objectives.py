@@ -1,16 +1,13 @@
 """Objectives. What a trainer minimises: sums and weights over examples, finished into a value."""
 
 import abc
-import functools
-import inspect
 from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import PyTree
 
 from neuron.losses import Loss
-from neuron.trees import Static, arrays_of
+from neuron.models import apply, prediction_like, without_rows
 from neuron.types import Batch, Key, Model, ModelState, Scalar
 
 
@@ -80,7 +77,7 @@ class Supervised(Objective):
                 "Use `DataLoader((inputs, targets))`."
             )
         prediction = prediction_like(model, model_state, data.inputs)
-        target = jax.tree.map(_without_rows, data.targets)
+        target = jax.tree.map(without_rows, data.targets)
         jax.eval_shape(self.loss, prediction, target)
         self.loss.check(prediction, data.targets)
 
@@ -95,51 +92,3 @@ def as_objective(loss: Any) -> Objective:
         "`Trainer(loss=...)` must be a neuron.Loss, such as neuron.MeanSquaredError(), or a "
         f"neuron.Objective; got {loss!r}."
     )
-
-
-def apply(
-    model: Model, model_state: ModelState, inputs: PyTree, *, key: Key | None
-) -> tuple[PyTree, ModelState]:
-    """Calls a model on one example, handing over the key where it takes one."""
-    arguments = {"key": key} if _takes_key(type(model)) else {}
-    return model(inputs, **arguments), model_state
-
-
-def prediction_like(model: Model, model_state: ModelState, inputs: PyTree) -> PyTree:
-    """The shape and type of one prediction; traces a model of given structure once.
-
-    **Raises:**
-
-    - `ValueError` where the model can not take one such example, with the model's own error.
-    """
-    example = jax.tree.map(_without_rows, inputs)
-    leaves, treedef = jax.tree.flatten(example)
-    arrays = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays_of(model))
-    return _prediction_like(Static(model), arrays, tuple(leaves), treedef)
-
-
-@functools.lru_cache(maxsize=256)
-def _prediction_like(static: Static, arrays: tuple, leaves: tuple, treedef: Any) -> PyTree:
-    def predict(arrays: tuple, inputs: PyTree, key: Key) -> PyTree:
-        return apply(static.combine(arrays), None, inputs, key=key)[0]
-
-    inputs = jax.tree.unflatten(treedef, leaves)
-    key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
-    try:
-        return jax.eval_shape(predict, arrays, inputs, key)
-    except (TypeError, ValueError, AssertionError) as error:
-        shapes = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
-        raise ValueError(
-            f"`model(x)` must take one example, x of {shapes} here (the trainer adds the batch "
-            f"axis); the model answered: {error}"
-        ) from error
-
-
-def _without_rows(rows: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(rows.shape[1:], jax.dtypes.canonicalize_dtype(rows.dtype))
-
-
-@functools.cache
-def _takes_key(kind: type) -> bool:
-    parameters = inspect.signature(kind.__call__).parameters.values()
-    return any(p.name == "key" or p.kind is p.VAR_KEYWORD for p in parameters)

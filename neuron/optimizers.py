@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -63,7 +64,8 @@ class Optimizer(Printable):
 
         **Raises:**
 
-        - `ValueError` for a name that is no number of this optimizer, or a value out of its range.
+        - `ValueError` for a name that is no number of this optimizer, or a value out of its range;
+            `TypeError` for what is no number.
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         known = [name for name, value in fields.items() if isinstance(value, np.ndarray | Array)]
@@ -72,6 +74,9 @@ class Optimizer(Printable):
                 raise ValueError(
                     f"`set({name}=...)` must name a number of {self!r}; there are {known}."
                 )
+            numbers[name] = hyperparameter(
+                f"set({name}=...)", numbers[name], "finite", math.isfinite
+            )
         return type(self)(**fields | numbers)
 
 

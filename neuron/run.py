@@ -5,7 +5,7 @@ vectorised call; the inner one takes the steps, as many as it was asked for.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,11 +14,10 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Int, PyTree
 
-from neuron.counters import advance, words
+from neuron.counters import advance
 from neuron.kernel import as_one_kernel, fits_one_kernel, work
-from neuron.objectives import Objective
 from neuron.state import TrainState
-from neuron.step import Sums, Task, evaluation_step, prediction_step, training_step
+from neuron.step import Task, training_step
 from neuron.trees import Static, arrays_of
 from neuron.types import Batch, Device, Indices
 
@@ -44,7 +43,7 @@ class Program:
         self.batch_size = task.batch_size
         self._rows = jax.tree.leaves(data)[0].shape[0]
         indices = jax.ShapeDtypeStruct((self.batch_size,), jnp.int32)
-        self._step, (_, record) = _traced(self._on_leaves, *shapes, indices)
+        self._step, (_, record) = traced(self._on_leaves, *shapes, indices)
         self.record = dict(sorted(record.items()))
         self.work = work(self._step.jaxpr)
         self.one_kernel = fits_one_kernel(self._step.jaxpr, device)
@@ -80,7 +79,7 @@ class Program:
         return self.statics[0].combine(state).stopped
 
 
-def _traced(function: Callable[..., Any], *arguments: Any) -> Any:
+def traced(function: Callable[..., Any], *arguments: Any) -> Any:
     """A function as its jaxpr, and the shapes of what it returns."""
     return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
@@ -206,116 +205,6 @@ def _take_steps(program: Program) -> Callable[..., Any]:
     return take_steps
 
 
-def evaluate(
-    parts: Any, batch_size: int, blocks: Iterable[tuple[Batch, int]]
-) -> tuple[float, float, dict[str, float]]:
-    """Sums over blocks of rows (see `data.blocks`), added up in double precision.
-
-    **Arguments:**
-
-    - `parts`: the model, its state, the objective and the seed of the keys.
-
-    **Returns:**
-
-    The sum of the values, the sum of the weights, and the sums of the logs.
-    """
-    static, arrays = Static(parts), arrays_of(parts)
-    sums, first = [], 0
-    for block, count in blocks:
-        start = words(first)
-        sums.append((count, _evaluate(static, batch_size, arrays, block, np.int32(count), start)))
-        first += -(-count // batch_size)
-    totals = [
-        jax.tree.map(lambda batches: float(np.sum(batches, dtype=np.float64)), np_sums)
-        for np_sums in jax.device_get([s for _, s in sums])
-    ]
-    value, weight = sum(s.value for s in totals), sum(s.weight for s in totals)
-    return value, weight, {n: sum(s.logs[n] for s in totals) for n in totals[0].logs}
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _evaluate(
-    static: Static, batch_size: int, arrays: Leaves, block: Batch, count: Array, start: Array
-) -> Sums:
-    def sums(arrays: Leaves, batch: Batch, place: Array) -> Sums:
-        model, model_state, objective, seed = static.combine(arrays)
-        present = place * batch_size + jnp.arange(batch_size, dtype=jnp.int32) < count
-        position = advance(start, place.astype(jnp.uint32))
-        return evaluation_step(model, model_state, objective, batch, present, seed, position)
-
-    return _over_batches(sums, arrays, block, batch_size, count)
-
-
-def predict(parts: Any, batch_size: int, blocks: Iterable[tuple[PyTree, int]]) -> PyTree:
-    """Predictions for blocks of rows, rows first, on the host.
-
-    **Arguments:**
-
-    - `parts`: the model and its state.
-    """
-    static, arrays = Static(parts), arrays_of(parts)
-    outputs = [
-        (count, _predict(static, batch_size, arrays, block, np.int32(count)))
-        for block, count in blocks
-    ]
-    rows = sum(count for count, _ in outputs)
-    # Only the last block is filled up, so the rows that count are the first ones of all.
-    return jax.tree.map(
-        lambda *parts: np.concatenate([np.asarray(p).reshape(-1, *p.shape[2:]) for p in parts])[
-            :rows
-        ],
-        *(output for _, output in outputs),
-    )
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _predict(
-    static: Static, batch_size: int, arrays: Leaves, block: PyTree, count: Array
-) -> PyTree:
-    def outputs(arrays: Leaves, inputs: PyTree, place: Array) -> PyTree:
-        del place
-        model, model_state = static.combine(arrays)
-        return prediction_step(model, model_state, inputs)
-
-    return _over_batches(outputs, arrays, block, batch_size, count)
-
-
-def _over_batches(
-    function: Callable[..., PyTree], arrays: Leaves, block: PyTree, batch_size: int, count: Array
-) -> PyTree:
-    """Calls a function for each batch of a block that has rows that count; stacks the results."""
-    batches = jax.tree.map(lambda rows: rows.reshape(-1, batch_size, *rows.shape[1:]), block)
-    number = jax.tree.leaves(batches)[0].shape[0]
-
-    def one(place: Array) -> tuple[Any, ...]:
-        return arrays, jax.tree.map(lambda rows: rows[place], batches), place
-
-    # Traced once, for the shapes of the results and for the loop.
-    traced, like = _traced(function, *one(jnp.zeros((), jnp.int32)))
-    flat, treedef = jax.tree.flatten(like)
-    call = jaxpr_as_fun(traced)
-
-    def body(place: Array, results: list[Array]) -> list[Array]:
-        values = call(*jax.tree.leaves(one(place)))
-        return [stack.at[place].set(value) for stack, value in zip(results, values, strict=True)]
-
-    empty = [jnp.zeros((number, *leaf.shape), leaf.dtype) for leaf in flat]
-    used = (count + batch_size - 1) // batch_size
-    return jax.tree.unflatten(treedef, jax.lax.fori_loop(jnp.zeros_like(used), used, body, empty))
-
-
-def finisher(objective: Objective) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that turns weighted means, any number of them, into values of the loss."""
-    static, arrays = Static(objective), arrays_of(objective)
-
-    def finish(means: np.ndarray) -> np.ndarray:
-        # Padded to a power of two: a program for each, and not one for each number of means.
-        padded = np.resize(means, 1 << (len(means) - 1).bit_length())
-        return np.asarray(_finish(static, arrays, padded))[: len(means)]
-
-    return finish
-
-
 def copied(tree: PyTree) -> PyTree:
     """The same tree in new buffers."""
     static = Static(tree)
@@ -325,8 +214,3 @@ def copied(tree: PyTree) -> PyTree:
 @jax.jit
 def _copy(arrays: Leaves) -> Leaves:
     return [jnp.copy(array) for array in arrays]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _finish(static: Static, arrays: Leaves, means: Array) -> Array:
-    return jax.vmap(static.combine(arrays).finish)(means)

@@ -5,14 +5,18 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, PyTree, Shaped, UInt32
 
 from neuron.counters import fold_in, key_of
-from neuron.objectives import Objective, Terms, apply
+from neuron.models import apply, batch_axis, for_inference, renewed
+from neuron.objectives import Objective, Terms
 from neuron.optimizers import Optimizer
 from neuron.samplers import Sampler
 from neuron.state import TrainState
 from neuron.types import Batch, Indices, Key, Model, ModelState, Params, Scalar, Words
+
+
+Record = dict[str, Scalar]
 
 
 class Task(eqx.Module):
@@ -42,13 +46,29 @@ class Sums(eqx.Module):
 
 def training_step(
     state: TrainState, task: Task, data: Batch, indices: Indices
-) -> tuple[TrainState, dict[str, Scalar]]:
+) -> tuple[TrainState, Record]:
     """Gathers the rows, takes one step, and commits it if loss and gradients are finite.
 
     **Returns:**
 
     The new state, and the step's record: `loss`, the sum and weight behind it, and the logs.
     """
+    rows = jax.tree.leaves(data)[0].shape[0]
+    rest = rows % task.batch_size
+    if state.model_state is None or rest == 0:
+        return _step(state, task, data, indices)
+    # Padding must not enter the statistics of a model with state: a batch that has run out of
+    # rows is computed at its true size, in a branch of its own.
+    return jax.lax.cond(
+        indices[rest] < 0,
+        lambda: _step(state, task, data, indices[:rest]),
+        lambda: _step(state, task, data, indices),
+    )
+
+
+def _step(
+    state: TrainState, task: Task, data: Batch, indices: Indices
+) -> tuple[TrainState, Record]:
     present = indices >= 0
     # Padding repeats the batch's own first row, so that it is as finite as the data.
     batch = _rows(data, jnp.where(present, indices, indices[0]))
@@ -56,7 +76,8 @@ def training_step(
 
     def sums_at(params: Params) -> tuple[Scalar, Any]:
         model = eqx.combine(params, task.frozen)
-        sums, model_state = _sums(task.objective, model, state.model_state, batch, present, keys)
+        before = renewed(state.model_state)
+        sums, model_state = _sums(task.objective, model, before, batch, present, keys)
         return sums.value, (sums, model_state)
 
     _, pullback, (sums, model_state) = jax.vjp(sums_at, state.params, has_aux=True)
@@ -97,15 +118,32 @@ def evaluation_step(
     position: Words,
 ) -> Sums:
     """The sums of one batch, in inference mode. The keys depend on the place of the batch alone."""
-    model = eqx.nn.inference_mode(model)
+    model = for_inference(model)
     keys = _example_keys(seed, position, present.shape[0])
     return _sums(objective, model, model_state, batch, present, keys)[0]
 
 
-def prediction_step(model: Model, model_state: ModelState, inputs: PyTree) -> PyTree:
-    """The model's outputs for a batch of inputs, in inference mode."""
-    model = eqx.nn.inference_mode(model)
-    return jax.vmap(lambda x: apply(model, model_state, x, key=None)[0])(inputs)
+def prediction_step(
+    model: Model,
+    model_state: ModelState,
+    inputs: PyTree,
+    keys: Shaped[Key, " batch"],
+    *,
+    dropout: bool,
+) -> PyTree:
+    """The model's outputs for a batch of inputs, in inference mode, dropout apart."""
+    model = for_inference(model, dropout=dropout)
+    predict = lambda x, key: apply(model, renewed(model_state), x, key=key)[0]
+    return jax.vmap(predict, axis_name=batch_axis(model))(inputs, keys)
+
+
+def row_keys(
+    seed: Words, sample: UInt32[Array, ""], first: UInt32[Array, ""], count: int
+) -> Shaped[Key, " batch"]:
+    """A key for each row of a batch: of the sample and the row, however rows are cut."""
+    key = fold_in(key_of(seed), sample)
+    rows = first + jnp.arange(count, dtype=jnp.uint32)
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
 
 
 def _sums(
@@ -121,7 +159,16 @@ def _sums(
         return terms, new_state
 
     examples = Batch(batch.inputs, batch.targets)
-    terms, model_state = jax.vmap(score, out_axes=(0, None))(examples, keys)
+    over_batch = jax.vmap(score, out_axes=(0, None), axis_name=batch_axis(model))
+    try:
+        terms, model_state = over_batch(examples, keys)
+    except ValueError as error:
+        if "out_axes is None" not in str(error):
+            raise
+        raise ValueError(
+            "`model(x, state)` must give the same state for every example of a batch; a layer "
+            "here keeps one example's own. Reduce it first: `jax.lax.pmean(..., axis_name)`."
+        ) from error
     value = terms.value
     weight = jnp.broadcast_to(jnp.asarray(terms.weight, value.dtype), value.shape)
     if batch.weight is not None:

@@ -15,17 +15,19 @@ from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attach
 from neuron.counters import number, seed_words, words
 from neuron.data import DataLoader, as_loader, blocks, checked
 from neuron.errors import NonFiniteLossError
+from neuron.evaluation import evaluate, finisher, predict
 from neuron.history import History
 from neuron.interrupts import Interrupts
 from neuron.losses import Loss, MeanSquaredError
-from neuron.objectives import Objective, as_objective, prediction_like
+from neuron.models import batch_axis, check_state, needs_two_rows, prediction_like, renewed
+from neuron.objectives import Objective, as_objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
-from neuron.run import Run, copied, evaluate, finisher, predict
+from neuron.run import Run, copied
 from neuron.slices import Slices
 from neuron.state import TrainState, initial_state
 from neuron.step import Task
 from neuron.trees import on_entry, refuse_ties, refuse_unhashable
-from neuron.types import Batch, Device, Model, whole_number
+from neuron.types import Batch, Device, Model, ModelState, whole_number
 
 
 # How many rows are evaluated or predicted together where nobody says.
@@ -51,6 +53,7 @@ class Trainer:
         loss: Loss | Objective = MeanSquaredError(),
         optimizer: Optimizer | Any = Adam(),
         *,
+        model_state: ModelState = None,
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
         device: Device | str | None = None,
@@ -64,6 +67,8 @@ class Trainer:
             the trained one is `trainer.model`.
         - `loss`: a loss or an objective.
         - `optimizer`: one of neuron's or of optax's.
+        - `model_state`: the `equinox.nn.State` that `equinox.nn.make_with_state` made beside the
+            model, where the model has layers with state.
         - `callbacks`: what looks at the run.
         - `seed`: of the keys that a model with randomness gets; the order of the data has the
             sampler's seed.
@@ -85,6 +90,8 @@ class Trainer:
             )
         refuse_ties("Trainer(model)", model)
         refuse_unhashable("Trainer(model)", model)
+        check_state(model, model_state)
+        batch_axis(model)
         self._device = _device(device)
         self._objective = on_entry(as_objective(loss), self._device)
         self.optimizer = as_optimizer(optimizer)
@@ -98,7 +105,7 @@ class Trainer:
                 "`Trainer(model)` must have floating-point arrays to train; got none in "
                 f"{type(model).__name__}."
             )
-        state = initial_state(params, None, self.optimizer.init(params))
+        state = initial_state(params, renewed(model_state), self.optimizer.init(params))
         self._state = on_entry(state, self._device)
         self._steps_per_epoch = 0
         self._read_counters(state)
@@ -113,6 +120,11 @@ class Trainer:
     def model(self) -> Model:
         """The model as trained so far. In a hook, valid until the hook returns."""
         return eqx.combine(self.state.params, self._frozen)
+
+    @property
+    def model_state(self) -> ModelState:
+        """The model's `equinox.nn.State` after the last step, or `None`; valid as `model` is."""
+        return renewed(self.state.model_state)
 
     @property
     def state(self) -> TrainState:
@@ -165,6 +177,7 @@ class Trainer:
         loader = as_loader("Trainer.fit(loader)", loader)
         more = _steps_to_take(epochs, steps, len(loader))
         self._check(loader)
+        self._check_batches(loader)
         validate = None
         if validation is not None:
             validate = self._validation(*self._held_out("Trainer.fit(validation=...)", validation))
@@ -196,7 +209,9 @@ class Trainer:
         """
         return self._evaluate(*self._held_out("Trainer.evaluate(loader)", loader))
 
-    def predict(self, inputs: PyTree, *, batch_size: int = _BATCH_SIZE) -> PyTree:
+    def predict(
+        self, inputs: PyTree, *, batch_size: int = _BATCH_SIZE, samples: int | None = None
+    ) -> PyTree:
         """The model's outputs for rows of inputs, in inference mode.
 
         **Arguments:**
@@ -204,16 +219,24 @@ class Trainer:
         - `inputs`: an array, or a tree of arrays, whose first axis is the rows.
         - `batch_size`: how many rows are computed together. The same row gives the same bits in
             whatever place; another batch size may round differently.
+        - `samples`: how many draws to make with dropout left on (Gal & Ghahramani, 2016): functions
+            of the trainer's seed, the draw and the row.
 
         **Returns:**
 
-        The outputs, rows first: `(rows,)` for a single neuron.
+        The outputs, rows first: `(rows,)` for a single neuron; `(samples, rows)` with `samples`.
         """
         batch_size = whole_number("Trainer.predict(batch_size=...)", batch_size, least=1)
         rows = checked("Trainer.predict(inputs)", Batch(inputs)).inputs
-        prediction_like(self.model, self.state.model_state, rows)
-        parts = (self.model, self.state.model_state)
-        return jax.tree.map(jnp.asarray, predict(parts, batch_size, blocks(rows, batch_size)))
+        prediction_like(self.model, self.model_state, rows)
+        parts = (self.model, self.model_state, self._seed)
+        if samples is None:
+            outputs = predict(parts, batch_size, blocks(rows, batch_size))
+        else:
+            number = whole_number("Trainer.predict(samples=...)", samples, least=1)
+            draws = [predict(parts, batch_size, blocks(rows, batch_size), s) for s in range(number)]
+            outputs = jax.tree.map(lambda *draw: np.stack(draw), *draws)
+        return jax.tree.map(jnp.asarray, outputs)
 
     def set(self, **hyperparameters: Any) -> None:
         """Changes numbers of the optimizer, between fits or in a hook, without a recompile.
@@ -317,7 +340,7 @@ class Trainer:
             callback.on_epoch_end(self, self.history.epochs[-1])
 
     def _evaluate(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Logs:
-        parts = (self.model, self.state.model_state, self._objective, self._seed)
+        parts = (self.model, self.model_state, self._objective, self._seed)
         value, weight, logs = evaluate(parts, batch_size, rows)
         loss = self._finish(np.array([value / weight]))
         return {"loss": float(loss[0])} | {name: total / weight for name, total in logs.items()}
@@ -339,8 +362,17 @@ class Trainer:
 
     def _check(self, loader: DataLoader) -> None:
         if loader not in self._checked:
-            self._objective.check(self.model, self.state.model_state, loader.data)
+            self._objective.check(self.model, self.model_state, loader.data)
             self._checked.add(loader)
+
+    def _check_batches(self, loader: DataLoader) -> None:
+        """One row has no statistics: refuses it where a layer takes them over the batch."""
+        if needs_two_rows(self.model) and loader.smallest_batch() == 1:
+            raise ValueError(
+                "`Trainer.fit(loader)` must have batches of at least 2 rows where a layer takes "
+                f"statistics over them; got one of 1 row from {loader!r}. Use "
+                "`DataLoader(drop_last=True)` or another batch size."
+            )
 
     def _read_counters(self, state: TrainState) -> None:
         """The host's copy of the counters, which it then advances itself."""

@@ -62,15 +62,19 @@ def _at_home(leaf: Any, device: Device) -> bool:
     if isinstance(leaf, np.ndarray | np.generic):
         return False
     return not isinstance(leaf, Array) or (
-        leaf.committed and not leaf.weak_type and leaf.devices() == {device}
+        leaf.committed and not _is_weak(leaf) and leaf.devices() == {device}
     )
 
 
 def _strong(leaf: Any) -> Any:
     if isinstance(leaf, Array):
-        return jax.lax.convert_element_type(leaf, leaf.dtype) if leaf.weak_type else leaf
+        return jax.lax.convert_element_type(leaf, leaf.dtype) if _is_weak(leaf) else leaf
     # A copy: JAX may read NumPy's memory in place.
     return np.array(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+
+def _is_weak(leaf: Array) -> bool:
+    return getattr(leaf, "weak_type", False)  # random keys have no such thing
 
 
 def paths(tree: PyTree) -> Iterator[tuple[str, Any]]:
@@ -84,7 +88,7 @@ def refuse_ties(call: str, tree: PyTree) -> None:
     seen: dict[int, str] = {}
     for path, leaf in paths(tree):
         first = seen.setdefault(id(leaf), path)
-        if isinstance(leaf, Array) and first != path:
+        if isinstance(leaf, Array | np.ndarray) and first != path:
             raise ValueError(
                 f"`{call}` must hold each array once; got the same array at `{first}` and "
                 f"`{path}`. To tie parameters, use equinox.nn.Shared."
@@ -93,7 +97,7 @@ def refuse_ties(call: str, tree: PyTree) -> None:
 
 def refuse_unhashable(call: str, tree: PyTree) -> None:
     """Refuses what can not be compiled in: it might change behind the program's back."""
-    for path, value in _compiled_in(tree, ""):
+    for path, value in compiled_in(tree):
         try:
             hash(value)
         except TypeError as error:
@@ -104,19 +108,19 @@ def refuse_unhashable(call: str, tree: PyTree) -> None:
             ) from error
 
 
-def _compiled_in(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def compiled_in(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves that are no arrays and the static fields below a node, with their paths."""
     if isinstance(node, eqx.Module):
         for field in dataclasses.fields(node):
             value = getattr(node, field.name, None)
             static = field.metadata.get("static", False)
             here = f"{path}.{field.name}"
-            yield from [(here, value)] if static else _compiled_in(value, here)
+            yield from [(here, value)] if static else compiled_in(value, here)
     elif isinstance(node, list | tuple):
         for place, value in enumerate(node):
-            yield from _compiled_in(value, f"{path}[{place}]")
+            yield from compiled_in(value, f"{path}[{place}]")
     elif isinstance(node, dict):
         for name, value in node.items():
-            yield from _compiled_in(value, f"{path}[{name!r}]")
+            yield from compiled_in(value, f"{path}[{name!r}]")
     elif not isinstance(node, Array | np.ndarray):
         yield path, node

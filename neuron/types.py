@@ -17,7 +17,7 @@ Model: TypeAlias = PyTree
 Params: TypeAlias = PyTree
 ModelState: TypeAlias = PyTree
 Scalar: TypeAlias = Float[Array, ""]
-Number: TypeAlias = int | float | np.ndarray | Array
+Number: TypeAlias = int | float | np.number | np.ndarray | Array
 Indices: TypeAlias = Int[Array, " batch"]
 # A number of 64 bits as (high, low): JAX has no uint64 unless asked, and a step counter
 # of 32 bits is full within the hour.
@@ -47,6 +47,8 @@ class Printable(eqx.Module):
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Tracer):
+        return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, np.ndarray | Array) and value.ndim == 0:
         return f"{value:g}"
     return getattr(value, "__name__", None) or repr(value)

@@ -24,7 +24,14 @@ def load(data=(x, y), batch_size=4, **options):
     return neuron.DataLoader(data, batch_size, **options)
 
 
-def train(model=None, loss=neuron.MeanSquaredError(), optimizer=neuron.Adam(), data=(x, y), fit=None, **options):
+def train(
+    model=None,
+    loss=neuron.MeanSquaredError(),
+    optimizer=neuron.Adam(),
+    data=(x, y),
+    fit=None,
+    **options,
+):
     model = neuron.Dense(2, key=key) if model is None else model
     fit = {"steps": 1} if fit is None else fit
     trainer = neuron.Trainer(model, loss, optimizer, progress=False, **options)

@@ -37,7 +37,9 @@ def indices(*rows):
     return jnp.array(rows, jnp.int32)
 
 
-@pytest.mark.parametrize("loss", [neuron.MeanSquaredError(), neuron.RootMeanSquaredError(), neuron.Huber(0.3)])
+@pytest.mark.parametrize(
+    "loss", [neuron.MeanSquaredError(), neuron.RootMeanSquaredError(), neuron.Huber(0.3)]
+)
 @pytest.mark.parametrize("weight", [None, W])
 def test_the_gradient_is_that_of_the_finished_weighted_mean(loss, weight, x64):
     x, y = X.astype(np.float64), Y.astype(np.float64)
@@ -50,7 +52,12 @@ def test_the_gradient_is_that_of_the_finished_weighted_mean(loss, weight, x64):
 
     def value(flat):
         prediction = x[rows] @ flat[:3] + flat[3]
-        scores = np.array([float(loss(jnp.asarray(p), jnp.asarray(t))) for p, t in zip(prediction, y[rows], strict=True)])
+        scores = np.array(
+            [
+                float(loss(jnp.asarray(p), jnp.asarray(t)))
+                for p, t in zip(prediction, y[rows], strict=True)
+            ]
+        )
         return float(loss.finish(jnp.asarray((w * scores).sum() / w.sum())))
 
     before = np.append(state.params.weight, state.params.bias)
@@ -130,7 +137,9 @@ def test_examples_get_keys_of_their_own():
     class Draws(neuron.Objective):
         def __call__(self, model, model_state, example, *, key):
             draw = jax.random.uniform(key)
-            return neuron.Terms(0 * model(example.inputs), logs={"draw": draw, "square": draw**2}), None
+            return neuron.Terms(
+                0 * model(example.inputs), logs={"draw": draw, "square": draw**2}
+            ), None
 
     state, task, data = setting(Draws(), batch_size=12)
     rows = indices(*range(12))
@@ -145,7 +154,9 @@ def test_examples_get_keys_of_their_own():
 def test_logs_are_means_over_the_rows_that_count():
     class Logged(neuron.Objective):
         def __call__(self, model, model_state, example, *, key):
-            return neuron.Terms(model(example.inputs), weight=2.0, logs={"x": example.inputs[0]}), None
+            return neuron.Terms(
+                model(example.inputs), weight=2.0, logs={"x": example.inputs[0]}
+            ), None
 
     state, task, data = setting(Logged(), data=(X, Y, W))
     record = training_step(state, task, data, indices(1, 4, 9, -1))[1]
