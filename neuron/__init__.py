@@ -22,6 +22,7 @@ from neuron.objectives import Terms as Terms
 from neuron.optimizers import SGD as SGD
 from neuron.optimizers import Adam as Adam
 from neuron.optimizers import AdamW as AdamW
+from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
 from neuron.samplers import Bootstrap as Bootstrap
 from neuron.samplers import Sampler as Sampler

@@ -80,6 +80,9 @@ def _step(
         sums, model_state = _sums(task.objective, model, before, batch, present, keys)
         return sums.value, (sums, model_state)
 
+    def value_at(params: Params) -> Scalar:
+        return task.objective.finish(sums_at(params)[1][0].mean())
+
     _, pullback, (sums, model_state) = jax.vjp(sums_at, state.params, has_aux=True)
     # The gradient of finish(sum / weight): its slope at the mean, spread over the examples.
     loss, slope = jax.value_and_grad(task.objective.finish)(sums.mean())
@@ -88,7 +91,9 @@ def _step(
     )
 
     logs = task.optimizer.logs(grads, state.opt_state, state.params)
-    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
+    updates, opt_state = task.optimizer.informed_update(
+        grads, state.opt_state, state.params, value=loss, grad=grads, value_fn=value_at
+    )
     params = eqx.apply_updates(state.params, updates)
 
     empty = sums.weight == 0

@@ -1,0 +1,8 @@
+"""Optimizers. Gradients in, updates out; every number is a leaf that may change at any time."""
+
+from neuron.optimizers.adam import Adam as Adam
+from neuron.optimizers.adam import AdamW as AdamW
+from neuron.optimizers.clipped import Clipped as Clipped
+from neuron.optimizers.optimizer import Optimizer as Optimizer
+from neuron.optimizers.sgd import SGD as SGD
+from neuron.optimizers.transformation import as_optimizer as as_optimizer

@@ -1,0 +1,139 @@
+"""The contract of an optimizer, and what several of them share."""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from neuron.types import Number, Params, Printable, Scalar, hyperparameter
+
+
+Rate = Number | Callable[[Int[Array, ""]], Scalar]
+
+
+class Optimizer(Printable):
+    """Turns gradients into updates, in optax's call shape.
+
+    An optimizer of your own is two methods:
+
+    ```python
+    class SignDescent(neuron.Optimizer):
+        learning_rate: jax.Array
+
+        def init(self, params):
+            return None
+
+        def update(self, grads, state, params):
+            return jax.tree.map(lambda g: -self.learning_rate * jnp.sign(g), grads), state
+    ```
+    """
+
+    @abc.abstractmethod
+    def init(self, params: Params) -> PyTree:
+        """The optimizer's state before the first step."""
+
+    @abc.abstractmethod
+    def update(self, grads: Params, state: PyTree, params: Params) -> tuple[Params, PyTree]:
+        """One step.
+
+        **Arguments:**
+
+        - `grads`: the gradient, one leaf a parameter.
+        - `state`: what `init` or the last `update` gave.
+        - `params`: the parameters that the gradient was taken at.
+
+        **Returns:**
+
+        What is added to the parameters, and the new state.
+        """
+
+    def informed_update(
+        self, grads: Params, state: PyTree, params: Params, **known: Any
+    ) -> tuple[Params, PyTree]:
+        """What the step calls: `update`, for an optimizer that wants to know more.
+
+        **Arguments:**
+
+        - `grads`, `state`, `params`: as for `update`.
+        - `known`: `value`, the loss at `params`; `grad`, its gradient; and `value_fn`, a function
+            from parameters to the loss of the same batch, with the same keys and model state.
+        """
+        del known
+        return self.update(grads, state, params)
+
+    def logs(self, grads: Params, state: PyTree, params: Params) -> dict[str, Scalar]:
+        """Scalars worth recording at each step, from the same arguments as `update`."""
+        del grads, state, params
+        return {}
+
+    def with_numbers(self, **numbers: Number) -> "Optimizer":
+        """The same optimizer with other numbers: same structure, so no recompile.
+
+        **Raises:**
+
+        - `ValueError` for a name that is no number of this optimizer, or a value out of its range;
+            `TypeError` for what is no number.
+        """
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        known = [name for name, value in fields.items() if isinstance(value, np.ndarray | Array)]
+        for name in numbers:
+            if name not in known:
+                raise ValueError(
+                    f"`set({name}=...)` must name a number of {self!r}; there are {known}."
+                )
+            numbers[name] = hyperparameter(
+                f"set({name}=...)", numbers[name], "finite", math.isfinite
+            )
+        return type(self)(**fields | numbers)
+
+
+def scaled(direction: Params, rate: Scalar) -> Params:
+    """A step against a direction: `-rate * direction`."""
+    return jax.tree.map(lambda d: as_like(d, -rate) * d, direction)
+
+
+def rate_at(rate: Rate, count: Int[Array, ""]) -> Scalar:
+    """The learning rate after that many updates."""
+    return jnp.asarray(rate(count) if callable(rate) else rate)
+
+
+def no_updates() -> Int[Array, ""]:
+    """The count before the first update."""
+    return jnp.zeros((), jnp.int32)
+
+
+def one_more(count: Int[Array, ""]) -> Int[Array, ""]:
+    """The count after another update; it stays at the largest int32, where every bias correction
+    has long been one."""
+    return jnp.where(count < jnp.iinfo(jnp.int32).max, count + 1, count)
+
+
+def zeros_like(params: Params) -> Params:
+    """A zero for each parameter."""
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def as_like(like: Array, value: Any) -> Array:
+    """A number in another array's type."""
+    return jnp.asarray(value, like.dtype)
+
+
+def rate_field(call: str, rate: Rate) -> Any:
+    """A learning rate as a field: a checked number, or a function of the count as it is."""
+    return rate if callable(rate) else not_negative(f"{call}(learning_rate=...)", rate)
+
+
+def not_negative(call: str, value: Number) -> Any:
+    """A number of at least 0 as a field."""
+    return hyperparameter(call, value, "at least 0", lambda v: v >= 0)
+
+
+def fraction(call: str, value: Number) -> Any:
+    """A number in [0, 1) as a field."""
+    return hyperparameter(call, value, "in [0, 1)", lambda v: 0 <= v < 1)
