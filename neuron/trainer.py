@@ -23,11 +23,12 @@ from neuron.models import batch_axis, check_state, needs_two_rows, prediction_li
 from neuron.objectives import Objective, as_objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
 from neuron.run import Run, copied
+from neuron.selection import Selection, selected
 from neuron.slices import Slices
 from neuron.state import TrainState, initial_state
 from neuron.step import Task
-from neuron.trees import on_entry, refuse_ties, refuse_unhashable
-from neuron.types import Batch, Device, Model, ModelState, whole_number
+from neuron.trees import kept, on_entry, refuse_ties, refuse_unhashable
+from neuron.types import Batch, Device, Model, ModelState, Params, whole_number
 
 
 # How many rows are evaluated or predicted together where nobody says.
@@ -54,6 +55,7 @@ class Trainer:
         optimizer: Optimizer | Any = Adam(),
         *,
         model_state: ModelState = None,
+        trainable: Selection | None = None,
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
         device: Device | str | None = None,
@@ -69,6 +71,9 @@ class Trainer:
         - `optimizer`: one of neuron's or of optax's.
         - `model_state`: the `equinox.nn.State` that `equinox.nn.make_with_state` made beside the
             model, where the model has layers with state.
+        - `trainable`: which leaves are trained, all if `None`: patterns of paths (`"encoder.*"`),
+            a function of the path, or an Equinox filter spec. The others get no gradient, no
+            weight decay and no optimizer state; see `train_only`.
         - `callbacks`: what looks at the run.
         - `seed`: of the keys that a model with randomness gets; the order of the data has the
             sampler's seed.
@@ -99,12 +104,13 @@ class Trainer:
         self._nonfinite = nonfinite
         show = terminal_attached() if progress is None else progress
         self._hooks = Hooks([*callbacks, *([ProgressBar()] if show else [])])
-        params, self._frozen = eqx.partition(on_entry(model, self._device), eqx.is_inexact_array)
-        if not jax.tree.leaves(params):
+        everything = eqx.filter(model, eqx.is_inexact_array)
+        if not jax.tree.leaves(everything):
             raise ValueError(
                 "`Trainer(model)` must have floating-point arrays to train; got none in "
                 f"{type(model).__name__}."
             )
+        params, self._frozen = _partition(on_entry(model, self._device), trainable)
         state = initial_state(params, renewed(model_state), self.optimizer.init(params))
         self._state = on_entry(state, self._device)
         self._steps_per_epoch = 0
@@ -251,6 +257,29 @@ class Trainer:
         """
         self.optimizer = self.optimizer.with_numbers(**hyperparameters)
 
+    def train_only(self, trainable: Selection | None) -> None:
+        """Trains other leaves from the next fit on; all of them with `None`.
+
+        The optimizer's state of leaves that stay trained is kept, that of new ones begins.
+
+        ```python
+        trainer = neuron.Trainer(model, trainable="head.*")
+        trainer.fit(loader, epochs=5)
+        trainer.train_only(None)
+        trainer.fit(loader, epochs=5)
+        ```
+
+        **Arguments:**
+
+        - `trainable`: as for `Trainer`.
+        """
+        if self._run is not None:
+            raise RuntimeError("`Trainer.train_only()` changes the program; call it between fits.")
+        params, self._frozen = _partition(self.model, trainable)
+        opt_state = kept(self._state.opt_state, self.optimizer.init(params))
+        state = self._state.changed(params, self.model_state, opt_state)
+        self._state = on_entry(state, self._device)
+
     def stop(self, reason: str) -> None:
         """Ends the running fit where it stands, once the hooks of this look have been called."""
         self.stopped = reason
@@ -379,6 +408,21 @@ class Trainer:
         self.step = number(state.step)
         self.epoch = number(state.epoch)
         self._position = int(state.position)
+
+
+def _partition(model: Model, trainable: Selection | None) -> tuple[Params, Model]:
+    """The parameters that are trained, and the rest of the model."""
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    if trainable is not None:
+        params, frozen = eqx.partition(
+            params, selected("Trainer(trainable=...)", params, trainable)
+        )
+        rest = eqx.combine(frozen, rest)
+    if not jax.tree.leaves(params):
+        raise ValueError(
+            f"`Trainer(trainable=...)` must leave something to train; got {trainable!r}."
+        )
+    return params, rest
 
 
 def _steps_to_take(epochs: int | None, steps: int | None, steps_per_epoch: int) -> int:

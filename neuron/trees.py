@@ -73,6 +73,18 @@ def _strong(leaf: Any) -> Any:
     return np.array(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
+def kept(old: PyTree, new: PyTree) -> PyTree:
+    """The new tree, with the old one's arrays at the paths and shapes that both have."""
+    before = {path: leaf for path, leaf in paths(old) if isinstance(leaf, Array)}
+
+    def choose(path: Any, leaf: Any) -> Any:
+        known = before.get(jtu.keystr(path))
+        fits = known is not None and isinstance(leaf, Array) and known.shape == leaf.shape
+        return known if fits else leaf
+
+    return jtu.tree_map_with_path(choose, new)
+
+
 def _is_weak(leaf: Array) -> bool:
     return getattr(leaf, "weak_type", False)  # random keys have no such thing
 
