@@ -26,7 +26,9 @@ def test_pages_with_code_are_found():
 
 
 def test_every_room_has_a_page_and_a_test():
-    rooms = {path.stem for path in (ROOT / "neuron").glob("*.py")} - {"__init__"}
+    # A room is a file, or a folder with an index.
+    files = {path.stem for path in (ROOT / "neuron").glob("*.py")} - {"__init__"}
+    rooms = files | {path.parent.name for path in (ROOT / "neuron").glob("*/__init__.py")}
     assert {path.stem for path in (ROOT / "docs" / "api").glob("*.md")} == rooms
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     assert rooms <= tests

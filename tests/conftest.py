@@ -1,0 +1,40 @@
+"""Strict flags, and what tests share."""
+
+import os
+import random
+
+import jax
+import jaxtyping
+import pytest
+
+
+# Before any test imports neuron, so that every annotation in it is checked at every call.
+jaxtyping.install_import_hook("neuron", "beartype.beartype")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def getkey():
+    """Fresh JAX keys, others in each run; `SEED=...` in the environment repeats a run."""
+    seed = int(os.environ.get("SEED", random.randrange(1 << 32)))
+    # pytest shows this where a test fails.
+    print(f"getkey: SEED={seed}")
+    draws = random.Random(seed)
+    return lambda: jax.random.key(draws.randrange(1 << 32))
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture
+def unchecked():
+    """Annotations as users have them, unchecked: what is refused here is refused by neuron itself."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

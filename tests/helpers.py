@@ -1,0 +1,24 @@
+"""What several tests use."""
+
+import jax
+import numpy as np
+
+
+def line(rows=1000, noise=0.1):
+    """Inputs (rows, 2), and targets 3 x1 + 4 x2 + 5 with some noise, in float32."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 2))
+    y = 3 * x[:, 0] + 4 * x[:, 1] + 5 + noise * rng.normal(size=rows)
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def tree_allclose(tree, other, *, rtol=1e-5, atol=1e-8):
+    """Whether two trees have one structure, and leaves of the same shapes, types and, nearly, values."""
+    leaves, treedef = jax.tree.flatten(tree)
+    others, other_treedef = jax.tree.flatten(other)
+    return treedef == other_treedef and all(
+        np.shape(a) == np.shape(b)
+        and np.asarray(a).dtype == np.asarray(b).dtype
+        and np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
+        for a, b in zip(leaves, others, strict=True)
+    )
