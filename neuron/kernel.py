@@ -24,10 +24,11 @@ from neuron.types import Device
 _SMALL = 1 << 15
 
 _STRUCTURE = """
+    bitcast_convert_type
     broadcast_in_dim concatenate convert_element_type copy copy_p custom_jvp_call
     custom_vjp_call dynamic_slice gather iota jit pad pjit reshape reduce_and reduce_max
     reduce_min reduce_or reduce_prod reduce_sum rev select_n slice split squeeze stack stop_gradient
-    transpose dot_general add_any closed_call remat argmax argmin
+    transpose dot_general add_any closed_call argmax argmin
     random_bits random_fold_in random_seed random_split random_unwrap random_wrap threefry2x32
 """
 _ARITHMETIC = """
@@ -51,8 +52,8 @@ def as_one_kernel(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     @jax.jit
     def whole(*arguments: PyTree) -> tuple[PyTree, Array]:
-        # The compiler aborts the process over an argument that nothing reads (seen in jaxlib
-        # 0.10.2), so one number of each is read here, and goes as far as a barrier outside.
+        # The compiler aborts the process over an argument whose every use it has simplified away
+        # (seen in jaxlib 0.10.2), so one number of each is read, and goes as far as a barrier.
         first_numbers = jnp.stack([_first_number(a) for a in jax.tree.leaves(arguments)])
         return function(*arguments), jnp.sum(first_numbers)
 

@@ -65,7 +65,8 @@ class Supervised(Objective):
         self, model: Model, model_state: ModelState, example: Batch, *, key: Key
     ) -> tuple[Terms, ModelState]:
         prediction, model_state = apply(model, model_state, example.inputs, key=key)
-        return Terms(self.loss(prediction, example.targets)), model_state
+        value = self.loss(prediction, example.targets)
+        return Terms(value, self.loss.weight(example.targets)), model_state
 
     def finish(self, mean: Scalar) -> Scalar:
         return self.loss.finish(mean)
@@ -78,7 +79,12 @@ class Supervised(Objective):
             )
         prediction = prediction_like(model, model_state, data.inputs)
         target = jax.tree.map(without_rows, data.targets)
-        jax.eval_shape(self.loss, prediction, target)
+        score = jax.eval_shape(self.loss, prediction, target)
+        if jax.tree.map(jax.numpy.shape, score) != ():
+            raise ValueError(
+                f"`{self.loss!r}` must score one example by a scalar; got shape "
+                f"{jax.tree.map(jax.numpy.shape, score)}. Take the mean over the outputs."
+            )
         self.loss.check(prediction, data.targets)
 
 

@@ -4,6 +4,7 @@ A program holds two nested loops. The outer one draws the indices of a block of 
 vectorised call; the inner one takes the steps, as many as it was asked for.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,7 +15,6 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Int, PyTree
 
-from neuron.counters import advance
 from neuron.kernel import as_one_kernel, fits_one_kernel, work
 from neuron.state import TrainState
 from neuron.step import Task, training_step
@@ -29,6 +29,7 @@ _BLOCK = 128
 Leaves = Sequence[Array]
 Shapes = tuple[jax.ShapeDtypeStruct, ...]
 Record = dict[str, Array]
+Records = dict[Any, Array]
 
 
 class Program:
@@ -45,6 +46,11 @@ class Program:
         indices = jax.ShapeDtypeStruct((self.batch_size,), jnp.int32)
         self._step, (_, record) = traced(self._on_leaves, *shapes, indices)
         self.record = dict(sorted(record.items()))
+        # One buffer a type, a column a name: each write into a buffer is a kernel of its own.
+        self.columns: dict[Any, list[str]] = {}
+        for name, like in self.record.items():
+            self.columns.setdefault(like.dtype, []).append(name)
+        self._steps_per_epoch, self._counts_skips = task.steps_per_epoch, task.skip_nonfinite
         self.work = work(self._step.jaxpr)
         self.one_kernel = fits_one_kernel(self._step.jaxpr, device)
 
@@ -64,15 +70,33 @@ class Program:
     def draw(self, state: Leaves, task: Leaves, count: int) -> Array:
         """The indices of the next `count` steps, in one vectorised call."""
         now, parts = self.statics[0].combine(state), self.statics[1].combine(task)
-        places = now.position + jnp.arange(count, dtype=jnp.uint32)
-        per_epoch = jnp.uint32(parts.steps_per_epoch)
 
-        def indices(place: Array) -> Array:
-            epoch = advance(now.epoch, place // per_epoch)
-            drawn = parts.sampler.indices(epoch, place % per_epoch, self.batch_size, self._rows)
+        def indices(steps: Array) -> Array:
+            then = now.ahead(steps, self._steps_per_epoch)
+            size = self.batch_size
+            drawn = parts.sampler.indices(then.epoch, then.position, size, self._rows)
             return drawn.astype(jnp.int32)
 
-        return jax.vmap(indices)(places)
+        return jax.vmap(indices)(jnp.arange(count, dtype=jnp.uint32))
+
+    def ahead(self, state: Leaves, steps: Array) -> Leaves:
+        """The state with its counters some steps on."""
+        now = self.statics[0].combine(state)
+        return arrays_of(now.ahead(steps.astype(jnp.uint32), self._steps_per_epoch))
+
+    def with_counters_of(self, before: Leaves, after: Leaves) -> Leaves:
+        """The later state with the earlier one's counters, which then cost a loop nothing."""
+        old, new = map(self.statics[0].combine, (before, after))
+        skipped = new.skipped if self._counts_skips else old.skipped
+        counters = {"step": old.step, "epoch": old.epoch, "position": old.position}
+        return arrays_of(dataclasses.replace(new, **counters, skipped=skipped))
+
+    def written(self, records: Records, place: Array, record: Record) -> Records:
+        """The records with one step's own in its place."""
+        rows = {
+            dtype: jnp.stack([record[n] for n in names]) for dtype, names in self.columns.items()
+        }
+        return {dtype: records[dtype].at[place].set(row) for dtype, row in rows.items()}
 
     def stopped(self, state: Leaves) -> Array:
         """Whether a step has refused its update."""
@@ -107,9 +131,9 @@ class Run:
         self.program = program_for(state, task, data)
         self._state, self._task, self._data = map(arrays_of, (state, task, data))
         (device,) = self._state[0].devices()
-        record = self.program.record
-        # One buffer for all calls: to clear a new one took longer than a hundred small steps.
-        empty = {name: np.zeros(CAPACITY, like.dtype) for name, like in record.items()}
+        # The same buffers in all calls: to clear new ones took longer than a hundred small steps.
+        columns = self.program.columns.items()
+        empty = {dtype: np.zeros((CAPACITY, len(names)), dtype) for dtype, names in columns}
         self._records = jax.device_put(empty, device, may_alias=False)
 
     @property
@@ -143,7 +167,7 @@ class Run:
             self.program.one_kernel = False
             taken = self._call(False, count)
         noted = min(taken + 1, int(count))
-        return taken, {name: np.array(a[:noted]) for name, a in self._on_host()}
+        return taken, {name: np.array(column[:noted]) for name, column in self._on_host()}
 
     def _call(self, one_kernel: bool, count: np.int32) -> int:
         self._state, self._records, taken = _run(
@@ -152,7 +176,8 @@ class Run:
         return int(taken)
 
     def _on_host(self) -> Iterator[tuple[str, np.ndarray]]:
-        return ((name, np.asarray(values)) for name, values in self._records.items())
+        for dtype, names in self.program.columns.items():
+            yield from zip(names, np.asarray(self._records[dtype]).T, strict=True)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3))
@@ -160,11 +185,11 @@ def _run(
     program: Program,
     one_kernel: bool,
     state: Leaves,
-    records: Record,
+    records: Records,
     task: Leaves,
     data: Leaves,
     count: Array,
-) -> tuple[Leaves, Record, Int[Array, ""]]:
+) -> tuple[Leaves, Records, Int[Array, ""]]:
     block = max(1, min(_BLOCK, (1 << 15) // program.batch_size))
     inner = _take_steps(program)
     if one_kernel:
@@ -195,12 +220,15 @@ def _take_steps(program: Program) -> Callable[..., Any]:
         def body(carry: Any) -> Any:
             now, state, records = carry
             rows = jax.lax.dynamic_index_in_dim(indices, now - taken, keepdims=False)
-            state, record = program.step(state, task, data, rows)
-            records = {name: records[name].at[now].set(record[name]) for name in records}
+            before = program.ahead(state, now - taken)
+            after, record = program.step(before, task, data, rows)
+            state = program.with_counters_of(state, after)
+            records = program.written(records, now, record)
             # A step that refused its update does not count: `taken` stays, its record is next.
             return now + (~program.stopped(state)).astype(jnp.int32), state, records
 
-        return jax.lax.while_loop(unfinished, body, (taken, state, records))
+        now, state, records = jax.lax.while_loop(unfinished, body, (taken, state, records))
+        return now, program.ahead(state, now - taken), records
 
     return take_steps
 

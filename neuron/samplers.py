@@ -81,7 +81,7 @@ class Bootstrap(Sampler):
         return rows.astype(jnp.int32)
 
     def groups(self, data: Any, size: int, count: int) -> Iterator[np.ndarray]:
-        """Bootstrap groups without a trainer: the batches that a first epoch would have.
+        """Bootstrap groups without a trainer: the batches of one epoch that is as long as wanted.
 
         ```python
         for rows in neuron.Bootstrap(seed=1).groups(x, size=100, count=50):

@@ -38,18 +38,22 @@ class TrainState(eqx.Module):
         """The state with another's parameters and model state; optimizer and counters stay."""
         return self.changed(other.params, other.model_state, self.opt_state)
 
+    def ahead(self, steps: UInt32[Array, ""], steps_per_epoch: int) -> "TrainState":
+        """The state with its counters some steps on."""
+        places, per_epoch = self.position + steps, jnp.uint32(steps_per_epoch)
+        return dataclasses.replace(
+            self,
+            step=advance(self.step, steps),
+            epoch=advance(self.epoch, places // per_epoch),
+            position=places % per_epoch,
+        )
+
     def counted(
         self, steps_per_epoch: int, *, taken: Bool[Array, ""], dropped: Bool[Array, ""]
     ) -> "TrainState":
         """The state with its counters one step on, if the step was taken."""
-        one = taken.astype(jnp.uint32)
-        next_position = self.position + one
-        ends_epoch = next_position == steps_per_epoch
         return dataclasses.replace(
-            self,
-            step=advance(self.step, one),
-            epoch=advance(self.epoch, ends_epoch.astype(jnp.uint32)),
-            position=jnp.where(ends_epoch, jnp.uint32(0), next_position),
+            self.ahead(taken.astype(jnp.uint32), steps_per_epoch),
             skipped=advance(self.skipped, (taken & dropped).astype(jnp.uint32)),
             stopped=~taken,
         )

@@ -99,7 +99,7 @@ class Trainer:
         batch_axis(model)
         self._device = _device(device)
         self._objective = on_entry(as_objective(loss), self._device)
-        self.optimizer = as_optimizer(optimizer)
+        self._optimizer = as_optimizer(optimizer)
         self._seed = on_entry(seed_words("Trainer(seed=...)", seed), self._device)
         self._nonfinite = nonfinite
         show = terminal_attached() if progress is None else progress
@@ -126,6 +126,11 @@ class Trainer:
     def model(self) -> Model:
         """The model as trained so far. In a hook, valid until the hook returns."""
         return eqx.combine(self.state.params, self._frozen)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer, with the numbers that it has now; `set` changes them."""
+        return self._optimizer
 
     @property
     def model_state(self) -> ModelState:
@@ -255,7 +260,7 @@ class Trainer:
 
         - `ValueError` for a name that the optimizer does not have, or a value out of its range.
         """
-        self.optimizer = self.optimizer.with_numbers(**hyperparameters)
+        self._optimizer = self._optimizer.with_numbers(**hyperparameters)
 
     def train_only(self, trainable: Selection | None) -> None:
         """Trains other leaves from the next fit on; all of them with `None`.

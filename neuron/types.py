@@ -51,6 +51,8 @@ def _shown(value: Any) -> str:
         return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, np.ndarray | Array) and value.ndim == 0:
         return f"{value:g}"
+    if isinstance(value, np.ndarray | Array) and (value.shape, value.dtype) == ((2,), np.uint32):
+        return str((int(value[0]) << 32) + int(value[1]))
     return getattr(value, "__name__", None) or repr(value)
 
 

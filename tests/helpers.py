@@ -12,6 +12,28 @@ def line(rows=1000, noise=0.1):
     return x.astype(np.float32), y.astype(np.float32)
 
 
+@jax.jit
+def score(loss, prediction, target):
+    """What a loss makes of one example; compiled once for all numbers of a loss."""
+    return loss(prediction, target)
+
+
+@jax.jit
+def scores_and_slopes(loss, predictions, targets):
+    """What a loss makes of rows of examples, and its gradients."""
+    return jax.vmap(jax.value_and_grad(loss))(predictions, targets)
+
+
+def differences(loss, prediction, target, step=1e-6):
+    """The gradient of a loss at one example, and its central finite differences."""
+    at = np.asarray(prediction)
+    steps = step * np.eye(at.size).reshape(-1, *at.shape)
+    rows = np.concatenate([at[None], at + steps, at - steps])
+    values, slopes = scores_and_slopes(loss, rows, np.broadcast_to(target, (len(rows), *target.shape)))
+    above, below = values[1:].reshape(2, *at.shape)
+    return slopes[0], (above - below) / (2 * step)
+
+
 def tree_allclose(tree, other, *, rtol=1e-5, atol=1e-8):
     """Whether two trees have one structure, and leaves of the same shapes, types and, nearly, values."""
     leaves, treedef = jax.tree.flatten(tree)

@@ -44,7 +44,10 @@ def test_a_loss_is_supervised_training():
 
 def test_a_key_is_handed_over_where_it_is_taken():
     key, weight = jax.random.key(3), jnp.ones(2)
-    values = [neuron.apply(kind(weight), None, jnp.ones(2), key=key)[0] for kind in (Keyless, Keyed, Anything)]
+    values = [
+        neuron.apply(kind(weight), None, jnp.ones(2), key=key)[0]
+        for kind in (Keyless, Keyed, Anything)
+    ]
     np.testing.assert_allclose(values, [2.0, 2.0 + jax.random.normal(key), 3.0])
 
 
@@ -65,3 +68,23 @@ def test_check_looks_at_shapes_and_values():
         objective.check(model, None, Batch(X, np.array([0, 1, 0, 1, 0.5, 2], np.float32)))
     with pytest.raises(ValueError, match="without targets"):
         objective.check(model, None, Batch(X))
+
+
+def test_a_score_that_is_no_scalar_is_refused():
+    class Each(neuron.Loss):
+        def __call__(self, prediction, target):
+            return (prediction - target) ** 2
+
+    model = eqx.nn.Linear(2, 3, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"by a scalar; got shape \(3,\)"):
+        as_objective(Each()).check(model, None, Batch(X, np.ones((6, 3), np.float32)))
+
+
+def test_booleans_are_classes():
+    trainer = neuron.Trainer(
+        neuron.Dense(2, 2, key=jax.random.key(0)), neuron.CrossEntropy(), progress=False
+    )
+    classes = np.arange(6) % 2 == 0
+    ours = trainer.evaluate((X, classes))
+    assert ours == trainer.evaluate((X, classes.astype(np.int32)))
+    trainer.fit((X, classes), steps=2)

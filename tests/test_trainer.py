@@ -373,3 +373,12 @@ def test_a_long_fit_is_cut_into_calls_of_bounded_size(model):
     one = quiet(model, neuron.RootMeanSquaredError(), neuron.SGD(1e-4))
     one.fit(neuron.DataLoader((X, Y), 1), steps=70_000)
     assert len(one.history["loss"]) == one.step == 70_000
+
+
+def test_the_optimizer_is_changed_through_set_alone(model):
+    one = quiet(model)
+    with pytest.raises(AttributeError):
+        one.optimizer = neuron.SGD(0.1)
+    one.set(learning_rate=0.5)
+    assert repr(one.optimizer).startswith("Adam(learning_rate=0.5")
+    assert repr(neuron.Bootstrap(2**40 + 3)) == f"Bootstrap(seed={2**40 + 3})"
