@@ -36,11 +36,9 @@ class BinaryCrossEntropy(Loss):
                 f"output, of shape {prediction.shape} here; got shape {self.positive_weight.shape}."
             )
         target = target.astype(prediction.dtype)
-        positive = jnp.asarray(self.positive_weight, prediction.dtype) * target
-        # softplus(-x) is -log(sigmoid(x)).
-        scores = positive * jax.nn.softplus(-prediction) + (1 - target) * jax.nn.softplus(
-            prediction
-        )
+        weight = 1 + (jnp.asarray(self.positive_weight, prediction.dtype) - 1) * target
+        # softplus(-x) is -log(sigmoid(x)), and x more is -log(1 - sigmoid(x)).
+        scores = weight * jax.nn.softplus(-prediction) + (1 - target) * prediction
         return jnp.mean(scores)
 
     def check(self, prediction: PyTree, targets: np.ndarray) -> None:

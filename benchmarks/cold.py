@@ -1,0 +1,74 @@
+"""What a new process waits for: the import, and the first fit."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from tasks import table
+
+
+IMPORT = """
+import time
+began = time.perf_counter()
+import {modules}
+print(time.perf_counter() - began)
+"""
+FIRST_FIT = """
+import time
+import jax, neuron
+import numpy as np
+
+random = np.random.default_rng(0)
+x = random.normal(size=(1000, 2)).astype(np.float32)
+y = x @ np.array([2.0, -3.4], np.float32) + np.float32(4.2)
+loader = neuron.DataLoader((x, y), batch_size=100, sampler=neuron.Bootstrap(seed=123))
+model = neuron.Dense(2, key=jax.random.key(0))
+trainer = neuron.Trainer(model, neuron.RootMeanSquaredError(), neuron.SGD(1e-2), progress=False)
+trainer.fit(loader, steps=5000)
+print(time.time())
+"""
+
+
+def measured(repeats: int) -> str:
+    """The table: medians of several processes, one kind after the other."""
+    kinds = {
+        "import jax, equinox": lambda: _output(IMPORT.format(modules="jax, equinox")),
+        "import neuron": lambda: _output(IMPORT.format(modules="neuron")),
+        "first fit": _until_fitted,
+    }
+    for run in kinds.values():
+        run()  # leaves the byte code and the files in the caches
+    seconds = {name: [] for name in kinds}
+    for _ in range(repeats):
+        for name, run in kinds.items():
+            seconds[name].append(run())
+    pairs = zip(seconds["import neuron"], seconds["import jax, equinox"], strict=True)
+    seconds["neuron's own part"] = [own - base for own, base in pairs]
+    notes = {
+        "neuron's own part": "the difference of the two, pair by pair",
+        "first fit": "from the start of the process to the end of the seed's task, no plot",
+    }
+    rows = [
+        [
+            name,
+            *[f"{figure(s) * 1e3:.0f}" for figure in (statistics.median, min, max)],
+            notes.get(name, ""),
+        ]
+        for name, s in seconds.items()
+    ]
+    return table(["", "ms", "least", "most", "note"], rows)
+
+
+def _output(code: str) -> float:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, env=environment
+    )
+    return float(done.stdout)
+
+
+def _until_fitted() -> float:
+    began = time.time()
+    return _output(FIRST_FIT) - began
