@@ -29,7 +29,9 @@ def differences(loss, prediction, target, step=1e-6):
     at = np.asarray(prediction)
     steps = step * np.eye(at.size).reshape(-1, *at.shape)
     rows = np.concatenate([at[None], at + steps, at - steps])
-    values, slopes = scores_and_slopes(loss, rows, np.broadcast_to(target, (len(rows), *target.shape)))
+    values, slopes = scores_and_slopes(
+        loss, rows, np.broadcast_to(target, (len(rows), *target.shape))
+    )
     above, below = values[1:].reshape(2, *at.shape)
     return slopes[0], (above - below) / (2 * step)
 

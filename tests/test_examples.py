@@ -20,7 +20,9 @@ def run(name, tmp_path):
 
 
 def numbers(line):
-    return [float(word) for word in line.split() if word.replace(".", "").replace("-", "").isdigit()]
+    return [
+        float(word) for word in line.split() if word.replace(".", "").replace("-", "").isdigit()
+    ]
 
 
 def test_every_example_is_here():
@@ -32,7 +34,9 @@ def test_single_neuron(tmp_path):
     out = run("single_neuron.py", tmp_path)
     lines = out.splitlines()
     assert sum(line.startswith("step ") for line in lines) == 10
-    ours, exact = (numbers(next(x for x in lines if x.startswith(name))) for name in ("neuron", "least"))
+    ours, exact = (
+        numbers(next(x for x in lines if x.startswith(name))) for name in ("neuron", "least")
+    )
     assert ours == pytest.approx(exact, abs=0.05)
     assert exact == pytest.approx([3, 4, 5], abs=0.1)
     for picture in ("loss.png", "fit.png"):

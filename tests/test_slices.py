@@ -9,7 +9,9 @@ from neuron.slices import Slices
 
 def fake_clock(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(neuron.slices, "time", type("Clock", (), {"perf_counter": staticmethod(lambda: now[0])}))
+    monkeypatch.setattr(
+        neuron.slices, "time", type("Clock", (), {"perf_counter": staticmethod(lambda: now[0])})
+    )
     return now
 
 

@@ -10,13 +10,26 @@ from neuron.state import TrainState, initial_state
 def at(step, position):
     flag = jnp.array(False)
     place = jnp.array(position, jnp.uint32)
-    return TrainState({"w": jnp.ones(2)}, None, None, jnp.array(words(step)), jnp.array(words(step)), place, jnp.array(words(0)), flag)
+    return TrainState(
+        {"w": jnp.ones(2)},
+        None,
+        None,
+        jnp.array(words(step)),
+        jnp.array(words(step)),
+        place,
+        jnp.array(words(0)),
+        flag,
+    )
 
 
 def test_counting_carries_into_the_high_word():
     for step in (0, 2**31 - 1, 2**32 - 1, 2**40):
         state = at(step, 4).counted(5, taken=jnp.array(True), dropped=jnp.array(False))
-        assert (number(state.step), number(state.epoch), int(state.position)) == (step + 1, step + 1, 0)
+        assert (number(state.step), number(state.epoch), int(state.position)) == (
+            step + 1,
+            step + 1,
+            0,
+        )
         state = at(step, 3).counted(5, taken=jnp.array(True), dropped=jnp.array(True))
         assert (number(state.step), number(state.epoch), int(state.position)) == (step + 1, step, 4)
         assert number(state.skipped) == 1
