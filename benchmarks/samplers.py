@@ -11,7 +11,7 @@ from tasks import Fit, clock, table
 
 BATCH_SIZE = 100
 SIZES = [1_000, 1_000_000, 1_000_000_000]
-# Steps that one vectorised call draws; a run's block has as many.
+# Steps that one vectorized call draws; a run's block has as many.
 BLOCK, BLOCKS = 128, 40
 
 

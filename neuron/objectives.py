@@ -1,4 +1,4 @@
-"""Objectives. What a trainer minimises: sums and weights over examples, finished into a value."""
+"""Objectives. What a trainer minimizes: sums and weights over examples, finished into a value."""
 
 import abc
 from typing import Any
@@ -24,7 +24,7 @@ class Terms(eqx.Module):
 
 
 class Objective(eqx.Module):
-    """What a trainer minimises, one example at a time.
+    """What a trainer minimizes, one example at a time.
 
     ```python
     class Reconstruction(neuron.Objective):
@@ -48,7 +48,7 @@ class Objective(eqx.Module):
         """
 
     def finish(self, mean: Scalar) -> Scalar:
-        """Maps the weighted mean of the values to what is minimised and logged as `loss`."""
+        """Maps the weighted mean of the values to what is minimized and logged as `loss`."""
         return mean
 
     def check(self, model: Model, model_state: ModelState, data: Batch) -> None:

@@ -1,7 +1,7 @@
 """Many steps in one program: the compiled loop over `step.py`.
 
 A program holds two nested loops. The outer one draws the indices of a block of steps in one
-vectorised call; the inner one takes the steps, as many as it was asked for.
+vectorized call; the inner one takes the steps, as many as it was asked for.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ class Program:
         return flat[: len(state)], dict(zip(self.record, flat[len(state) :], strict=True))
 
     def draw(self, state: Leaves, task: Leaves, count: int) -> Array:
-        """The indices of the next `count` steps, in one vectorised call."""
+        """The indices of the next `count` steps, in one vectorized call."""
         now, parts = self.statics[0].combine(state), self.statics[1].combine(task)
 
         def indices(steps: Array) -> Array:
