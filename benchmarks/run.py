@@ -92,7 +92,7 @@ class Row:
             self.verdict = _verdict(task, arrays) if self.ready["same_task"] else "-"
 
     def turn(self) -> None:
-        """A twentieth of a second of fits, or one."""
+        """A tenth of a second of fits, or one."""
         if "steps" in self.ready:
             self._process.stdin.write("go\n")
             self._process.stdin.flush()

@@ -146,9 +146,9 @@ def _slope_of_cross_entropy(outputs: np.ndarray, targets: np.ndarray) -> np.ndar
 
 
 def clock(fit: Fit) -> list[float]:
-    """The seconds of each fit of one turn: one, or as many as fill a twentieth of a second."""
+    """The seconds of each fit of one turn: one, or as many as fill a tenth of a second."""
     seconds: list[float] = []
-    while sum(seconds) < 0.05:
+    while sum(seconds) < 0.1:
         state = fit.start()
         began = time.perf_counter()
         fit.run(state)

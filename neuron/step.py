@@ -201,7 +201,9 @@ def _example_keys(seed: Words, counter: Words, count: int) -> Shaped[Key, " batc
 
 
 def _all_finite(tree: PyTree) -> Bool[Array, ""]:
-    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]).all()
+    # 0 x is 0 where x is finite and NaN elsewhere; to sum that is twice as fast as `isfinite`
+    # and `all` on the CPU, which do not vectorize.
+    return jnp.stack([jnp.sum(0 * leaf) == 0 for leaf in jax.tree.leaves(tree)]).all()
 
 
 def _where(condition: Bool[Array, ""], chosen: PyTree, otherwise: PyTree) -> PyTree:
