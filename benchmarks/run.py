@@ -180,7 +180,7 @@ def _cells(row: Row, base: float) -> list[str]:
 
 def _figure(value: float) -> str:
     """Three digits, and no exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def _machine() -> str:
