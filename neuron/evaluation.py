@@ -38,11 +38,11 @@ def evaluate(
     sums, first = [], 0
     for block, count in blocks:
         start = words(first)
-        sums.append((count, _evaluate(static, batch_size, arrays, block, np.int32(count), start)))
+        sums.append(_evaluate(static, batch_size, arrays, block, np.int32(count), start))
         first += -(-count // batch_size)
     totals = [
         jax.tree.map(lambda batches: float(np.sum(batches, dtype=np.float64)), np_sums)
-        for np_sums in jax.device_get([s for _, s in sums])
+        for np_sums in jax.device_get(sums)
     ]
     value, weight = sum(s.value for s in totals), sum(s.weight for s in totals)
     return value, weight, {n: sum(s.logs[n] for s in totals) for n in totals[0].logs}

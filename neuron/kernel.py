@@ -2,9 +2,13 @@
 
 By default the CPU backend calls each operation of a loop's body on its own, which costs a
 small step three times its arithmetic. A call that carries `xla_cpu_small_call` is compiled
-whole, with the same results to the bit. The attribute is experimental, and bodies that call a
-library (matrix products, convolutions, sorts) do not compile under it, so it is used only
-where the traced step shows neither; figures are in `benchmarks/README.md`.
+whole. The attribute is experimental, and bodies that call a library (matrix products,
+convolutions, sorts) do not compile under it, so it is used only where the traced step shows
+neither; figures are in `benchmarks/README.md`.
+
+Sums over a row may be added in another order than without it: from about ten inputs on the two
+ways round differently. Which of them a run takes depends on its structure and device alone, so
+every cut of a run takes the same.
 """
 
 import math

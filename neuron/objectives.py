@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from neuron.losses import Loss
 from neuron.models import apply, prediction_like, without_rows
@@ -79,11 +80,11 @@ class Supervised(Objective):
             )
         prediction = prediction_like(model, model_state, data.inputs)
         target = jax.tree.map(without_rows, data.targets)
-        score = jax.eval_shape(self.loss, prediction, target)
-        if jax.tree.map(jax.numpy.shape, score) != ():
+        shape = jax.tree.map(jnp.shape, jax.eval_shape(self.loss, prediction, target))
+        if shape != ():
             raise ValueError(
-                f"`{self.loss!r}` must score one example by a scalar; got shape "
-                f"{jax.tree.map(jax.numpy.shape, score)}. Take the mean over the outputs."
+                f"`{self.loss!r}` must score one example by a scalar; got shape {shape}. Take the "
+                "mean over the outputs."
             )
         self.loss.check(prediction, data.targets)
 

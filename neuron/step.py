@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, PyTree, Shaped, UInt32
 
 from neuron.counters import fold_in, key_of
 from neuron.models import apply, batch_axis, for_inference, renewed
-from neuron.objectives import Objective, Terms
+from neuron.objectives import Objective
 from neuron.optimizers import Optimizer
 from neuron.samplers import Sampler
 from neuron.state import TrainState
@@ -159,10 +159,7 @@ def _sums(
     present: Bool[Array, " batch"],
     keys: Shaped[Key, " batch"],
 ) -> tuple[Sums, ModelState]:
-    def score(example: Batch, key: Key) -> tuple[Terms, ModelState]:
-        terms, new_state = objective(model, model_state, example, key=key)
-        return terms, new_state
-
+    score = lambda example, key: objective(model, model_state, example, key=key)
     examples = Batch(batch.inputs, batch.targets)
     over_batch = jax.vmap(score, out_axes=(0, None), axis_name=batch_axis(model))
     try:

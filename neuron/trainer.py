@@ -113,7 +113,7 @@ class Trainer:
         params, self._frozen = _partition(on_entry(model, self._device), trainable)
         state = initial_state(params, renewed(model_state), self.optimizer.init(params))
         self._state = on_entry(state, self._device)
-        self._steps_per_epoch = 0
+        self._steps_per_epoch = 0  # 0: not known yet, as where a state was put in
         self._read_counters(state)
         self._finish = finisher(self._objective)
         self.history = History(self._finish)
@@ -290,7 +290,8 @@ class Trainer:
         self.stopped = reason
 
     def _begin(self, loader: DataLoader, more: int) -> Run:
-        if self._position and self._steps_per_epoch != len(loader):
+        recut = self._steps_per_epoch not in (0, len(loader)) or self._position >= len(loader)
+        if self._position and recut:
             # Data that is cut in another way starts with an epoch of its own.
             self.epoch, self._position = self.epoch + 1, 0
         self._steps_per_epoch = len(loader)

@@ -1,5 +1,8 @@
 """DESIGN's seven promises, one test or more each."""
 
+import subprocess
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -137,6 +140,36 @@ def test_slices_and_fits_change_no_bit(monkeypatch, steps):
         assert {k: v for k, v in a.items() if k != "seconds"} == {
             k: v for k, v in b.items() if k != "seconds"
         }
+
+
+ON_SO_MANY_CORES = """
+import os, sys
+cores = sorted(os.sched_getaffinity(0))
+os.sched_setaffinity(0, cores[: int(sys.argv[1])])
+import equinox as eqx, jax, numpy as np, neuron
+
+x = np.random.default_rng(0).normal(size=(512, 64)).astype(np.float32)
+y = x[:, 0]
+
+def train(*fits):
+    model = eqx.nn.MLP(64, "scalar", 256, 2, key=jax.random.key(0))
+    trainer = neuron.Trainer(model, progress=False)
+    for steps in fits:
+        trainer.fit(neuron.DataLoader((x, y), 128), steps=steps)
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(trainer.state)]
+
+assert len(os.sched_getaffinity(0)) == min(int(sys.argv[1]), len(cores))
+whole = train(60)
+assert train(1, 7, 52) == whole
+assert train(*[1] * 60) == whole
+"""
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_cutting_a_network_with_threads_changes_no_bit(cores):
+    """XLA does not promise it where matrix products run on several threads, so it is watched."""
+    command = [sys.executable, "-c", ON_SO_MANY_CORES, str(cores)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 def test_everything_at_once_changes_no_bit():

@@ -45,16 +45,21 @@ def parts(model=None, sampler=None, rate=0.05, batch_size=7):
     )
 
 
-def test_one_kernel_and_many_give_the_same_bits(monkeypatch):
-    one = run.Run(*parts())
+@pytest.mark.parametrize("width", [2, 10, 20])
+def test_one_kernel_and_many_agree(monkeypatch, width):
+    """To rounding: sums over a row may be added in another order."""
+    x = rng.normal(size=(60, width)).astype(np.float32)
+    state, task, _ = parts(neuron.Dense(width, key=jax.random.key(0)))
+    data = on_entry(Batch(x, x.sum(1)), DEVICE)
+    one = run.Run(run.copied(state), task, data)
     assert one.program.one_kernel
-    _, first = one.take(500)
-    many = run.Run(*parts())
+    _, ours = one.take(50)
+    many = run.Run(run.copied(state), task, data)
     monkeypatch.setattr(many.program, "one_kernel", False)
-    _, second = many.take(500)
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name])
-    assert eqx.tree_equal(one.state, many.state)
+    _, theirs = many.take(50)
+    np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-3)
+    for ours, theirs in zip(jax.tree.leaves(one.state), jax.tree.leaves(many.state), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_matrix_product_is_not_forced_into_one_kernel():

@@ -382,3 +382,16 @@ def test_the_optimizer_is_changed_through_set_alone(model):
     one.set(learning_rate=0.5)
     assert repr(one.optimizer).startswith("Adam(learning_rate=0.5")
     assert repr(neuron.Bootstrap(2**40 + 3)) == f"Bootstrap(seed={2**40 + 3})"
+
+
+def test_a_state_that_is_put_in_goes_on_in_the_middle_of_its_epoch(model):
+    loader = neuron.DataLoader((X, Y), 16, sampler=neuron.Shuffle(5))
+    whole = quiet(model)
+    whole.fit(loader, steps=11)
+    first = quiet(model)
+    first.fit(loader, steps=6)
+    second = quiet(model)
+    second.state = first.snapshot()
+    assert (second.step, second.epoch) == (6, 1)
+    second.fit(loader, steps=5)
+    assert eqx.tree_equal(second.state, whole.state)
