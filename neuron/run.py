@@ -132,8 +132,11 @@ class Run:
         self._state, self._task, self._data = map(arrays_of, (state, task, data))
         (device,) = self._state[0].devices()
         # The same buffers in all calls: to clear new ones took longer than a hundred small steps.
+        # The last block may begin at the last place.
         columns = self.program.columns.items()
-        empty = {dtype: np.zeros((CAPACITY, len(names)), dtype) for dtype, names in columns}
+        empty = {
+            dtype: np.zeros((CAPACITY + _BLOCK, len(names)), dtype) for dtype, names in columns
+        }
         self._records = jax.device_put(empty, device, may_alias=False)
 
     @property
@@ -202,7 +205,13 @@ def _run(
     def body(carry: Any) -> Any:
         taken, state, records = carry
         indices = program.draw(state, task, block)
-        return inner(taken, state, records, task, data, indices, count)
+        # The block has records of its own: the whole buffer, handed through, was copied each time.
+        now, state, written = inner(state, task, data, indices, count - taken)
+        records = {
+            dtype: jax.lax.dynamic_update_slice_in_dim(records[dtype], rows, taken, 0)
+            for dtype, rows in written.items()
+        }
+        return taken + now, state, records
 
     start = (jnp.zeros((), jnp.int32), state, records)
     taken, state, records = jax.lax.while_loop(unfinished, body, start)
@@ -210,8 +219,12 @@ def _run(
 
 
 def _take_steps(program: Program) -> Callable[..., Any]:
-    def take_steps(taken, state, records, task, data, indices, limit):
-        end = jnp.minimum(limit, taken + len(indices))
+    def take_steps(state, task, data, indices, limit):
+        end = jnp.minimum(limit, len(indices))
+        records = {
+            dtype: jnp.zeros((len(indices), len(names)), dtype)
+            for dtype, names in program.columns.items()
+        }
 
         def unfinished(carry: Any) -> Array:
             now, state, _ = carry
@@ -219,16 +232,17 @@ def _take_steps(program: Program) -> Callable[..., Any]:
 
         def body(carry: Any) -> Any:
             now, state, records = carry
-            rows = jax.lax.dynamic_index_in_dim(indices, now - taken, keepdims=False)
-            before = program.ahead(state, now - taken)
+            rows = jax.lax.dynamic_index_in_dim(indices, now, keepdims=False)
+            before = program.ahead(state, now)
             after, record = program.step(before, task, data, rows)
             state = program.with_counters_of(state, after)
             records = program.written(records, now, record)
-            # A step that refused its update does not count: `taken` stays, its record is next.
+            # A step that refused its update does not count: `now` stays, its record is next.
             return now + (~program.stopped(state)).astype(jnp.int32), state, records
 
-        now, state, records = jax.lax.while_loop(unfinished, body, (taken, state, records))
-        return now, program.ahead(state, now - taken), records
+        start = (jnp.zeros((), jnp.int32), state, records)
+        now, state, records = jax.lax.while_loop(unfinished, body, start)
+        return now, program.ahead(state, now), records
 
     return take_steps
 
