@@ -28,7 +28,12 @@ from neuron.losses import Quantile as Quantile
 from neuron.losses import RootMeanSquaredError as RootMeanSquaredError
 from neuron.losses import SquaredHinge as SquaredHinge
 from neuron.models import apply as apply
+from neuron.models import whole_batch as whole_batch
+from neuron.objectives import L1 as L1
+from neuron.objectives import L2 as L2
 from neuron.objectives import Objective as Objective
+from neuron.objectives import Penalized as Penalized
+from neuron.objectives import Penalty as Penalty
 from neuron.objectives import Supervised as Supervised
 from neuron.objectives import Terms as Terms
 from neuron.optimizers import SGD as SGD

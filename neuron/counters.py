@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, UInt32
+from jaxtyping import Array, Int, UInt32
 
 from neuron.types import Key, Words
 
@@ -41,6 +41,13 @@ def advance(counter: Words, steps: UInt32[Array, ""]) -> UInt32[Array, "2"]:
     """`counter + steps`, carrying into the high word."""
     low = counter[1] + steps
     return jnp.stack([counter[0] + (low < counter[1]), low])
+
+
+def as_count(counter: Words) -> Int[Array, ""]:
+    """A counter as schedules take it: one int32, which stays at its largest value."""
+    largest = jnp.uint32(jnp.iinfo(jnp.int32).max)
+    low = jnp.where(counter[0] > 0, largest, jnp.minimum(counter[1], largest))
+    return low.astype(jnp.int32)
 
 
 def key_of(seed: Words) -> Key:

@@ -1,5 +1,6 @@
 """Data. `DataLoader` checks the arrays once, and hands them to the program."""
 
+import copy
 import functools
 import sys
 import warnings
@@ -68,17 +69,21 @@ class DataLoader:
         self.data = checked("DataLoader(data)", _as_batch(data))
         self.rows = len(jax.tree.leaves(self.data)[0])
         sampler.check(self.batch_size, self.rows)
-        if drop_last and self.batch_size > self.rows:
-            raise ValueError(
-                "`DataLoader(drop_last=True)` must leave at least one batch; "
-                f"got batch_size={batch_size} for {self.rows} rows."
-            )
+        _check_drop_last(drop_last, self.batch_size, self.rows)
         self._placed: dict[Device, Batch] = {}
 
     def __len__(self) -> int:
         """How many steps an epoch has."""
         whole, rest = divmod(self.rows, self.batch_size)
         return whole if self.drop_last else whole + (rest > 0)
+
+    def in_groups(self, batches: int) -> "DataLoader":
+        """The same rows, that many batches a step."""
+        grouped = copy.copy(self)
+        grouped.batch_size = batches * self.batch_size
+        grouped.sampler.check(grouped.batch_size, self.rows)
+        _check_drop_last(grouped.drop_last, grouped.batch_size, self.rows)
+        return grouped
 
     def smallest_batch(self) -> int:
         """How many rows the last batch of an epoch has; the others are full."""
@@ -99,6 +104,14 @@ class DataLoader:
             own = jax.tree.map(lambda a: np.array(a) if isinstance(a, np.ndarray) else a, self.data)
             self._placed[device] = jax.device_put(own, device)
         return self._placed[device]
+
+
+def _check_drop_last(drop_last: bool, batch_size: int, rows: int) -> None:
+    if drop_last and batch_size > rows:
+        raise ValueError(
+            "`DataLoader(drop_last=True)` must leave at least one batch; "
+            f"got batch_size={batch_size} for {rows} rows."
+        )
 
 
 def as_loader(call: str, data: Any) -> DataLoader:

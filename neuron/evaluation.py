@@ -14,6 +14,7 @@ from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
 from neuron.counters import advance, words
+from neuron.metrics import Metric
 from neuron.objectives import Objective
 from neuron.run import Leaves, traced
 from neuron.step import Sums, evaluation_step, prediction_step, row_keys
@@ -21,31 +22,87 @@ from neuron.trees import Static, arrays_of
 from neuron.types import Batch
 
 
+# The last step that a schedule can tell from the one before.
+_LAST = (1 << 31) - 1
+
+
 def evaluate(
-    parts: Any, batch_size: int, blocks: Iterable[tuple[Batch, int]]
-) -> tuple[float, float, dict[str, float]]:
-    """Sums over blocks of rows (see `data.blocks`), added up in double precision.
+    parts: Any, batch_size: int, blocks: Iterable[tuple[Batch, int]], step: int
+) -> dict[str, Any]:
+    """The loss, what is logged beside it and the metrics, over blocks of rows (see `data.blocks`).
+    Sums are added up in double precision.
 
     **Arguments:**
 
-    - `parts`: the model, its state, the objective and the seed of the keys.
+    - `parts`: the model, its state, the scoring and the seed of the keys.
+    - `step`: of the run, for an objective with schedules.
 
     **Returns:**
 
-    The sum of the values, the sum of the weights, and the sums of the logs.
+    Numbers by name; arrays for metrics that are no single number.
     """
+    model, _, scoring, _ = parts
     static, arrays = Static(parts), arrays_of(parts)
-    sums, first = [], 0
+    sums, used = [], []
     for block, count in blocks:
-        start = words(first)
+        start = words(sum(used))
         sums.append(_evaluate(static, batch_size, arrays, block, np.int32(count), start))
-        first += -(-count // batch_size)
-    totals = [
-        jax.tree.map(lambda batches: float(np.sum(batches, dtype=np.float64)), np_sums)
-        for np_sums in jax.device_get(sums)
-    ]
-    value, weight = sum(s.value for s in totals), sum(s.weight for s in totals)
-    return value, weight, {n: sum(s.logs[n] for s in totals) for n in totals[0].logs}
+        used.append(-(-count // batch_size))
+    # The batches of all blocks, one behind the other, without the places that a block left empty.
+    joined = lambda *blocks: np.concatenate([b[:n] for b, n in zip(blocks, used, strict=True)])
+    every: Sums = jax.tree.map(joined, *jax.device_get(sums))
+    double = lambda batches: np.sum(batches, axis=0, dtype=np.float64)
+    totals = {name: _merged(scoring.metrics[name], t) for name, t in every.metrics.items()}
+    kept = (model, scoring)
+    mean = jax.tree.map(lambda v, w: double(v) / double(w), every.value, every.weight)
+    values = _values(Static(kept), arrays_of(kept), mean, totals, np.int32(min(step, _LAST)))
+    examples = double(every.examples)
+    logs = {name: double(log) / examples for name, log in every.logs.items()}
+    return _on_host(values | logs) | computed(scoring.metrics, every.rows)
+
+
+def computed(metrics: dict[str, Metric], totals: dict[str, PyTree]) -> dict[str, Any]:
+    """Values on the host, of totals or, for metrics of all rows, of the rows of batches."""
+    values = {}
+    for name, total in totals.items():
+        metric, total = metrics[name], jax.device_get(total)
+        if metric.keeps_rows:
+            total = jax.tree.map(_present(total), total)
+        values[name] = metric.compute(total)
+    return _on_host(values)
+
+
+def _on_host(values: dict[str, Any]) -> dict[str, Any]:
+    """Numbers as Python's, everything else as NumPy arrays."""
+    found = {name: np.asarray(value) for name, value in values.items()}
+    return {name: value if value.ndim else value.item() for name, value in found.items()}
+
+
+def _merged(metric: Metric, batches: PyTree) -> PyTree:
+    """One total of many, each as wide as NumPy has it."""
+    leaves, treedef = jax.tree.flatten(batches)
+    wide = [leaf.astype(np.result_type(leaf, np.float64)) for leaf in leaves]
+    one_by_one = (jax.tree.unflatten(treedef, batch) for batch in zip(*wide, strict=True))
+    return functools.reduce(metric.merge, one_by_one)
+
+
+def _present(rows: tuple[PyTree, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """What takes the rows of batches one behind the other, without those that are not there."""
+    there = rows[1].ravel() >= 0
+    return lambda leaf: leaf.reshape(there.size, *leaf.shape[2:])[there]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _values(
+    static: Static, arrays: Leaves, mean: PyTree, totals: PyTree, step: Array
+) -> dict[str, Array]:
+    model, scoring = static.combine(arrays)
+    objective = scoring.objective.at(step)
+    penalties = objective.penalties(model)
+    loss = objective.finish(mean)
+    loss = sum(penalties.values(), start=loss)
+    metrics = {name: scoring.metrics[name].compute(total) for name, total in totals.items()}
+    return {"loss": loss} | objective.parts(mean) | penalties | metrics
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -53,10 +110,10 @@ def _evaluate(
     static: Static, batch_size: int, arrays: Leaves, block: Batch, count: Array, start: Array
 ) -> Sums:
     def sums(arrays: Leaves, batch: Batch, place: Array) -> Sums:
-        model, model_state, objective, seed = static.combine(arrays)
+        model, model_state, scoring, seed = static.combine(arrays)
         present = place * batch_size + jnp.arange(batch_size, dtype=jnp.int32) < count
         position = advance(start, place.astype(jnp.uint32))
-        return evaluation_step(model, model_state, objective, batch, present, seed, position)
+        return evaluation_step(model, model_state, scoring, batch, present, seed, position)
 
     return _over_batches(sums, arrays, block, batch_size, count)
 
@@ -68,7 +125,7 @@ def predict(
 
     **Arguments:**
 
-    - `parts`: the model, its state and the seed of the keys.
+    - `parts`: the model, its state, the precision to compute in and the seed of the keys.
     - `sample`: which draw to make with dropout on; `None` for inference.
     """
     static, arrays = Static(parts), arrays_of(parts)
@@ -96,10 +153,10 @@ def _predict(
     def outputs(
         arrays: Leaves, inputs: PyTree, place: Array, sample: Array, first: Array
     ) -> PyTree:
-        model, model_state, seed = static.combine(arrays)
+        model, model_state, precision, seed = static.combine(arrays)
         first_row = first + place.astype(jnp.uint32) * jnp.uint32(batch_size)
         keys = row_keys(seed, sample, first_row, batch_size)
-        return prediction_step(model, model_state, inputs, keys, dropout=dropout)
+        return prediction_step(model, model_state, precision, inputs, keys, dropout=dropout)
 
     return _over_batches(outputs, arrays, block, batch_size, count.astype(jnp.int32), sample, first)
 
@@ -133,18 +190,27 @@ def _over_batches(
     return jax.tree.unflatten(treedef, jax.lax.fori_loop(jnp.zeros_like(used), used, body, empty))
 
 
-def finisher(objective: Objective) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that turns weighted means, any number of them, into values of the loss."""
+def finisher(objective: Objective) -> Callable[..., dict[str, np.ndarray]]:
+    """A function that turns weighted means, any number of them, into values of the loss and of what
+    is logged beside it: of the means, and of the step at which each was taken."""
     static, arrays = Static(objective), arrays_of(objective)
 
-    def finish(means: np.ndarray) -> np.ndarray:
+    def finish(means: PyTree, steps: np.ndarray) -> dict[str, np.ndarray]:
         # Padded to a power of two: a program for each, and not one for each number of means.
-        padded = np.resize(means, 1 << (len(means) - 1).bit_length())
-        return np.asarray(_finish(static, arrays, padded))[: len(means)]
+        number = len(steps)
+        size = 1 << (number - 1).bit_length()
+        padded = jax.tree.map(lambda values: np.resize(values, size), means)
+        counts = np.resize(np.minimum(steps, _LAST), size).astype(np.int32)
+        values = _finish(static, arrays, padded, counts)
+        return {name: np.asarray(value)[:number] for name, value in values.items()}
 
     return finish
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _finish(static: Static, arrays: Leaves, means: Array) -> Array:
-    return jax.vmap(static.combine(arrays).finish)(means)
+def _finish(static: Static, arrays: Leaves, means: PyTree, steps: Array) -> dict[str, Array]:
+    def one(mean: PyTree, step: Array) -> dict[str, Array]:
+        objective = static.combine(arrays).at(step)
+        return {"loss": objective.finish(mean)} | objective.parts(mean)
+
+    return jax.vmap(one)(means, steps)

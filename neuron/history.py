@@ -6,16 +6,18 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from neuron.optimizers import is_rate
 from neuron.types import Number
 
 
 Row = dict[str, int | float]
-_BEHIND_LOSS = ("loss_sum", "loss_weight")
+# What stands behind the loss: columns of these names, of several losses with `.name` behind them.
+_BEHIND_LOSS = ("loss_sum", "loss_weight", "loss_examples", "loss_penalty")
 
 
 class History:
@@ -26,12 +28,20 @@ class History:
     the `val_*` of a validation, `learning_rate` and `seconds`.
     """
 
-    def __init__(self, finish: Callable[[np.ndarray], np.ndarray] = np.asarray):
+    def __init__(
+        self,
+        finish: Callable[..., dict[str, np.ndarray]] = lambda means, steps: {"loss": means},
+        metrics: Collection[str] = (),
+    ):
         """**Arguments:**
 
-        - `finish`: maps weighted means to values of the loss, as `Loss.finish` does for one.
+        - `finish`: maps weighted means, of the loss or of each of several by name, and the steps
+            at which they were taken, to values by name.
+        - `metrics`: the names of what is measured over an epoch so far, so that an epoch's last
+            value is the epoch's.
         """
         self._finish = finish
+        self._metrics = frozenset(metrics)
         self._columns: dict[str, _Column] = {}
         self._steps = 0
         # At which second of training which step was reached: the hands of a clock.
@@ -39,7 +49,7 @@ class History:
         # Stretches in which epochs end, whose rows are made when somebody asks: (epoch, the place
         # at which it began, steps from there, steps per epoch, steps of the run before place 0).
         self._ending: list[tuple[int, int, int, int, int]] = []
-        self._validations: dict[int, Row] = {}
+        self._of_epochs: dict[int, Row] = {}
         self._rows: list[Row] = []
 
     def record(
@@ -63,9 +73,10 @@ class History:
             stretch = (epoch, first - position, position + taken, steps_per_epoch, step - first)
             self._ending.append(stretch)
 
-    def record_validation(self, epoch: int, logs: Row) -> None:
-        """Adds `val_*` values to the row of an epoch."""
-        self._validations[epoch] = dict(logs)
+    def record_epoch(self, epoch: int, logs: Row) -> None:
+        """Adds values to the row of an epoch, before anybody asks for it: a validation's `val_*`,
+        metrics that are no single number."""
+        self._of_epochs.setdefault(epoch, {}).update(logs)
 
     def last(self) -> Row:
         """What the last step recorded."""
@@ -83,7 +94,7 @@ class History:
     @property
     def names(self) -> list[str]:
         """What is recorded at every step."""
-        return [name for name in self._columns if name not in _BEHIND_LOSS]
+        return [name for name in self._columns if not _is_behind(name)]
 
     @property
     def epochs(self) -> list[Row]:
@@ -176,6 +187,20 @@ class History:
         ax.legend(frameon=False)
         return ax
 
+    def _means(
+        self,
+        recorded: dict[str, np.ndarray],
+        over_epochs: Callable[[np.ndarray], np.ndarray],
+    ) -> Any:
+        """The epochs' weighted means of the one loss, or of each by name."""
+        means = {
+            name.removeprefix("loss_sum").removeprefix("."): over_epochs(sums)
+            / over_epochs(recorded[name.replace("loss_sum", "loss_weight", 1)])
+            for name, sums in recorded.items()
+            if name.startswith("loss_sum")
+        }
+        return means.get("", means)
+
     def _new_rows(self) -> list[Row]:
         numbers, ends, lengths, before = np.concatenate(
             [
@@ -195,17 +220,20 @@ class History:
             # Sums of the float64 slices [start, end): `reduceat` sums between given places.
             return np.add.reduceat(np.append(values.astype(np.float64), 0), places)[::2]
 
-        weight = recorded["loss_weight"]
-        weights = over_epochs(weight)
+        def averaged(name: str) -> np.ndarray:
+            weight = recorded["loss_examples"]
+            counted = np.where(weight > 0, weight * recorded[name], 0)
+            return over_epochs(counted) / over_epochs(weight)
+
         with np.errstate(invalid="ignore", divide="ignore"):
-            table = {"loss": self._finish(over_epochs(recorded["loss_sum"]) / weights)}
-            for name in (n for n in self.names if n != "loss"):
-                values = recorded[name]
-                if name == "learning_rate":
-                    table[name] = values[ends - 1 - first]
+            table = self._finish(self._means(recorded, over_epochs), ends + before - 1)
+            if "loss_penalty" in recorded:
+                table["loss"] = table["loss"] + averaged("loss_penalty")
+            for name in (n for n in self.names if n not in table):
+                if is_rate(name) or name in self._metrics:
+                    table[name] = recorded[name][ends - 1 - first]
                 else:
-                    counted = np.where(weight > 0, weight * values, 0)
-                    table[name] = over_epochs(counted) / weights
+                    table[name] = averaged(name)
         steps, seconds = (self._clock[name].values for name in ("steps", "seconds"))
         table["seconds"] = np.interp(ends, steps, seconds) - np.interp(starts, steps, seconds)
         return [
@@ -213,11 +241,15 @@ class History:
                 "epoch": int(number),
                 "step": int(end + before[place]),
                 "loss": float(table["loss"][place]),
-                **self._validations.get(int(number), {}),
+                **self._of_epochs.get(int(number), {}),
                 **{name: float(table[name][place]) for name in table if name != "loss"},
             }
             for place, (number, end) in enumerate(zip(numbers, ends, strict=True))
         ]
+
+
+def _is_behind(name: str) -> bool:
+    return name.split(".")[0] in _BEHIND_LOSS
 
 
 class _Column:

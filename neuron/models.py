@@ -67,6 +67,14 @@ def batch_axis(model: Model) -> Any:
     return distinct.pop() if distinct else "batch"
 
 
+def whole_batch(model: Model, value: PyTree) -> PyTree:
+    """A value of this example, and of all others of its batch: rows first.
+
+    For an objective that couples examples; see `Objective`.
+    """
+    return jax.lax.all_gather(value, batch_axis(model))
+
+
 def check_state(model: Model, model_state: ModelState) -> None:
     """Refuses a stateful model without its state, and a state without a stateful model.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from neuron.average import Average, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
 from neuron.counters import number, seed_words, words
 from neuron.data import DataLoader, as_loader, blocks, checked
 from neuron.errors import NonFiniteLossError
-from neuron.evaluation import evaluate, finisher, predict
+from neuron.evaluation import computed, evaluate, finisher, predict
 from neuron.history import History
 from neuron.interrupts import Interrupts
 from neuron.losses import Loss, MeanSquaredError
+from neuron.metrics import by_name
 from neuron.models import batch_axis, check_state, needs_two_rows, prediction_like, renewed
 from neuron.objectives import Objective, as_objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
@@ -26,9 +28,18 @@ from neuron.run import Run, copied
 from neuron.selection import Selection, selected
 from neuron.slices import Slices
 from neuron.state import TrainState, initial_state
-from neuron.step import Task
+from neuron.step import Scoring, Task, no_totals
 from neuron.trees import kept, on_entry, refuse_ties, refuse_unhashable
-from neuron.types import Batch, Device, Model, ModelState, Params, whole_number
+from neuron.types import (
+    Batch,
+    Device,
+    Model,
+    ModelState,
+    Number,
+    Params,
+    hyperparameter,
+    whole_number,
+)
 
 
 # How many rows are evaluated or predicted together where nobody says.
@@ -51,11 +62,15 @@ class Trainer:
     def __init__(
         self,
         model: Model,
-        loss: Loss | Objective = MeanSquaredError(),
+        loss: Loss | dict[str, Loss] | Objective = MeanSquaredError(),
         optimizer: Optimizer | Any = Adam(),
         *,
+        metrics: dict[str, Any] | None = None,
         model_state: ModelState = None,
         trainable: Selection | None = None,
+        accumulate: int = 1,
+        average: Number | None = None,
+        precision: str | None = None,
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
         device: Device | str | None = None,
@@ -67,13 +82,25 @@ class Trainer:
         - `model`: any callable tree with floating-point arrays, for one example: an
             `equinox.Module` of your own, `equinox.nn.MLP`, `neuron.Dense`. It is not changed;
             the trained one is `trainer.model`.
-        - `loss`: a loss or an objective.
+        - `loss`: a loss, a dict of them for predictions and targets that are dicts (see
+            `Supervised`), or an objective.
         - `optimizer`: one of neuron's or of optax's.
+        - `metrics`: what is measured beside the loss, by name, on training and validation rows: a
+            `Metric`, a `Loss`, or a function of (targets, predictions) such as scikit-learn's
+            scorers. A dict in the place of one is of metrics for that part of the predictions.
         - `model_state`: the `equinox.nn.State` that `equinox.nn.make_with_state` made beside the
             model, where the model has layers with state.
         - `trainable`: which leaves are trained, all if `None`: patterns of paths (`"encoder.*"`),
             a function of the path, or an Equinox filter spec. The others get no gradient, no
             weight decay and no optimizer state; see `train_only`.
+        - `accumulate`: how many of the loader's batches make one step: they are computed one after
+            the other and give the step that one batch of all their rows would. Layers that take
+            statistics over the batch see them one at a time.
+        - `average`: the decay of a moving average of the weights, in [0, 1), 0.999 say. Evaluation,
+            prediction, `trainer.model` and what `EarlyStopping` restores are then the average;
+            the model's state is not averaged.
+        - `precision`: what the model computes in, `"bfloat16"` for speed on accelerators; weights,
+            updates and losses stay in theirs. As the weights are, if `None`.
         - `callbacks`: what looks at the run.
         - `seed`: of the keys that a model with randomness gets; the order of the data has the
             sampler's seed.
@@ -98,7 +125,16 @@ class Trainer:
         check_state(model, model_state)
         batch_axis(model)
         self._device = _device(device)
-        self._objective = on_entry(as_objective(loss), self._device)
+        objective = on_entry(as_objective(loss), self._device)
+        measured = on_entry(by_name(metrics), self._device)
+        self._scoring = Scoring(objective, measured, _precision(precision))
+        self._accumulate = whole_number("Trainer(accumulate=...)", accumulate, least=1)
+        if objective.coupled and self._accumulate > 1:
+            raise ValueError(
+                "`Trainer(accumulate=...)` must be 1 for an objective that couples the examples of "
+                f"a batch, as {type(objective).__name__} does; got {accumulate}."
+            )
+        self._average = None if average is None else _decay(average)
         self._optimizer = as_optimizer(optimizer)
         self._seed = on_entry(seed_words("Trainer(seed=...)", seed), self._device)
         self._nonfinite = nonfinite
@@ -111,12 +147,12 @@ class Trainer:
                 f"{type(model).__name__}."
             )
         params, self._frozen = _partition(on_entry(model, self._device), trainable)
-        state = initial_state(params, renewed(model_state), self.optimizer.init(params))
+        mean = None if average is None else no_average(params)
+        state = initial_state(params, renewed(model_state), self.optimizer.init(params), mean)
         self._state = on_entry(state, self._device)
         self._steps_per_epoch = 0  # 0: not known yet, as where a state was put in
         self._read_counters(state)
-        self._finish = finisher(self._objective)
-        self.history = History(self._finish)
+        self.history = History(finisher(objective), measured)
         self.final_step = 0
         self.stopped: str | None = None
         self._run: Run | None = None
@@ -124,8 +160,9 @@ class Trainer:
 
     @property
     def model(self) -> Model:
-        """The model as trained so far. In a hook, valid until the hook returns."""
-        return eqx.combine(self.state.params, self._frozen)
+        """The model as trained so far, of averaged weights where there is an average. In a hook,
+        valid until the hook returns."""
+        return eqx.combine(self.state.averaged_params, self._frozen)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -186,8 +223,9 @@ class Trainer:
                 "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
             )
         loader = as_loader("Trainer.fit(loader)", loader)
-        more = _steps_to_take(epochs, steps, len(loader))
         self._check(loader)
+        loader = loader.in_groups(self._accumulate)
+        more = _steps_to_take(epochs, steps, len(loader))
         self._check_batches(loader)
         validate = None
         if validation is not None:
@@ -208,7 +246,8 @@ class Trainer:
         return self.history
 
     def evaluate(self, loader: DataLoader | tuple[PyTree, ...]) -> Logs:
-        """The loss over every row of the data, once each and in their order, in inference mode.
+        """The loss and the metrics over every row of the data, once each and in their order, in
+        inference mode.
 
         **Arguments:**
 
@@ -216,7 +255,7 @@ class Trainer:
 
         **Returns:**
 
-        `{"loss": ...}` and what else the objective logs: exact weighted means.
+        `{"loss": ...}`, what else the objective logs, and each metric: of exact weighted sums.
         """
         return self._evaluate(*self._held_out("Trainer.evaluate(loader)", loader))
 
@@ -240,7 +279,7 @@ class Trainer:
         batch_size = whole_number("Trainer.predict(batch_size=...)", batch_size, least=1)
         rows = checked("Trainer.predict(inputs)", Batch(inputs)).inputs
         prediction_like(self.model, self.model_state, rows)
-        parts = (self.model, self.model_state, self._seed)
+        parts = (self.model, self.model_state, self._scoring.precision, self._seed)
         if samples is None:
             outputs = predict(parts, batch_size, blocks(rows, batch_size))
         else:
@@ -280,9 +319,14 @@ class Trainer:
         """
         if self._run is not None:
             raise RuntimeError("`Trainer.train_only()` changes the program; call it between fits.")
-        params, self._frozen = _partition(self.model, trainable)
+        model = eqx.combine(self._state.params, self._frozen)
+        params, self._frozen = _partition(model, trainable)
+        params, self._frozen = _partition(model, trainable)
         opt_state = kept(self._state.opt_state, self.optimizer.init(params))
-        state = self._state.changed(params, self.model_state, opt_state)
+        average = self._state.average
+        if average is not None:
+            average = kept(average, Average(params, average.weight))
+        state = self._state.changed(params, self.model_state, opt_state, average)
         self._state = on_entry(state, self._device)
 
     def stop(self, reason: str) -> None:
@@ -301,11 +345,14 @@ class Trainer:
             position=np.array(self._position, np.uint32),
             stopped=np.zeros((), bool),
         )
+        task, data = self._task(loader), loader.on(self._device)
+        totals = kept(state.metrics, no_totals(state, task, data))
+        state = dataclasses.replace(state, metrics=totals)
         # Buffers are donated from here on; the copy leaves alone what the user may still hold.
         state = copied(on_entry(state, self._device))
         self.final_step = self.step + more
         self.stopped = None
-        return Run(state, self._task(loader), loader.on(self._device))
+        return Run(state, task, data)
 
     def _drive(
         self,
@@ -316,7 +363,11 @@ class Trainer:
     ) -> None:
         """Runs to the nearest step at which somebody must look, lets them look, and goes on."""
         hooks, slices, optimizer = self._hooks, Slices(run.program.work), self.optimizer
-        epochs_matter = validate or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
+        # Metrics that are no single number are read from the state where an epoch ends.
+        unrecorded = self._scoring.metrics.keys() - run.program.record.keys()
+        epochs_matter = (
+            validate or unrecorded or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
+        )
         while self.step < self.final_step and self.stopped is None:
             interrupts.check()
             if self._position == 0:
@@ -332,6 +383,7 @@ class Trainer:
             for callback in hooks.due(self.step):
                 callback.on_step_end(self, self.history.last())
             if self._position == 0 and epochs_matter:
+                self.history.record_epoch(self.epoch, self._measured(unrecorded))
                 self._end_epoch(validate)
         interrupts.check()
 
@@ -358,6 +410,8 @@ class Trainer:
         loader = as_loader(call, data)
         self._check(loader)
         batch_size = loader.batch_size if loader is data else _BATCH_SIZE
+        if self._scoring.objective.coupled and loader.rows % batch_size:
+            raise ValueError(_whole_batches(call, self._scoring, f"{loader.rows} rows"))
         return batch_size, blocks(loader.data, batch_size)
 
     def _validation(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Callable[[], Logs]:
@@ -368,27 +422,31 @@ class Trainer:
     def _end_epoch(self, validate: Callable[[], Logs] | None) -> None:
         if validate is not None:
             logs = {f"val_{name}": value for name, value in validate().items()}
-            self.history.record_validation(self.epoch, logs)
+            self.history.record_epoch(self.epoch, logs)
             for callback in self._hooks.on("on_validation_end"):
                 callback.on_validation_end(self, logs)
         for callback in self._hooks.on("on_epoch_end"):
             callback.on_epoch_end(self, self.history.epochs[-1])
 
     def _evaluate(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Logs:
-        parts = (self.model, self.model_state, self._objective, self._seed)
-        value, weight, logs = evaluate(parts, batch_size, rows)
-        loss = self._finish(np.array([value / weight]))
-        return {"loss": float(loss[0])} | {name: total / weight for name, total in logs.items()}
+        parts = (self.model, self.model_state, self._scoring, self._seed)
+        return evaluate(parts, batch_size, rows, self.step)
+
+    def _measured(self, names: Collection[str]) -> Logs:
+        metrics = {name: self._scoring.metrics[name] for name in sorted(names)}
+        return computed(metrics, {name: self.state.metrics[name] for name in metrics})
 
     def _task(self, loader: DataLoader) -> Task:
         return on_entry(
             Task(
                 frozen=self._frozen,
-                objective=self._objective,
+                scoring=self._scoring,
                 optimizer=self.optimizer,
+                average=self._average,
                 sampler=loader.sampler,
                 seed=self._seed,
                 batch_size=loader.batch_size,
+                microbatch=loader.batch_size // self._accumulate,
                 steps_per_epoch=len(loader),
                 skip_nonfinite=self._nonfinite == "skip",
             ),
@@ -397,23 +455,48 @@ class Trainer:
 
     def _check(self, loader: DataLoader) -> None:
         if loader not in self._checked:
-            self._objective.check(self.model, self.model_state, loader.data)
+            self._scoring.check(self.model, self.model_state, loader.data)
             self._checked.add(loader)
 
     def _check_batches(self, loader: DataLoader) -> None:
-        """One row has no statistics: refuses it where a layer takes them over the batch."""
-        if needs_two_rows(self.model) and loader.smallest_batch() == 1:
+        """One row has no statistics: refuses it where a layer takes them over the batch. And a
+        short batch, where the objective couples the examples."""
+        microbatch = loader.batch_size // self._accumulate
+        if needs_two_rows(self.model) and 1 in (microbatch, loader.smallest_batch() % microbatch):
             raise ValueError(
                 "`Trainer.fit(loader)` must have batches of at least 2 rows where a layer takes "
                 f"statistics over them; got one of 1 row from {loader!r}. Use "
                 "`DataLoader(drop_last=True)` or another batch size."
             )
+        if self._scoring.objective.coupled and loader.smallest_batch() < loader.batch_size:
+            raise ValueError(_whole_batches("Trainer.fit(loader)", self._scoring, repr(loader)))
 
     def _read_counters(self, state: TrainState) -> None:
         """The host's copy of the counters, which it then advances itself."""
         self.step = number(state.step)
         self.epoch = number(state.epoch)
         self._position = int(state.position)
+
+
+def _whole_batches(call: str, scoring: Scoring, got: str) -> str:
+    return (
+        f"`{call}` must have whole batches only for an objective that couples the examples of one, "
+        f"as {type(scoring.objective).__name__} does; got {got}. Use "
+        "`DataLoader(drop_last=True)` or a batch size that divides the rows."
+    )
+
+
+def _decay(average: Number) -> Any:
+    return hyperparameter("Trainer(average=...)", average, "in [0, 1)", lambda d: 0 <= d < 1)
+
+
+def _precision(precision: str | None) -> str | None:
+    if precision not in (None, "bfloat16", "float32"):
+        raise ValueError(
+            "`Trainer(precision=...)` must be 'bfloat16', 'float32' or None (float16 would need "
+            f"its losses scaled); got {precision!r}."
+        )
+    return precision
 
 
 def _partition(model: Model, trainable: Selection | None) -> tuple[Params, Model]:

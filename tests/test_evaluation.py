@@ -14,7 +14,8 @@ def test_finisher_takes_any_number_of_means():
     finish = finisher(Supervised(neuron.RootMeanSquaredError()))
     for count in (1, 2, 3, 5, 8, 100):
         means = np.arange(count, dtype=np.float64)
-        np.testing.assert_allclose(finish(means), np.sqrt(means), rtol=1e-6)
+        values = finish(means, np.arange(count))
+        np.testing.assert_allclose(values["loss"], np.sqrt(means), rtol=1e-6)
 
 
 def test_evaluation_adds_up_in_double_precision():

@@ -12,7 +12,7 @@ import neuron
 from neuron import run
 from neuron.objectives import Supervised
 from neuron.state import initial_state
-from neuron.step import Task
+from neuron.step import Scoring, Task
 from neuron.trees import on_entry
 from neuron.types import Batch
 
@@ -29,10 +29,12 @@ def parts(model=None, sampler=None, rate=0.05, batch_size=7):
     optimizer = neuron.SGD(rate, momentum=0.9)
     task = Task(
         frozen,
-        Supervised(neuron.RootMeanSquaredError()),
+        Scoring(Supervised(neuron.RootMeanSquaredError()), {}, None),
         optimizer,
+        None,
         sampler or neuron.Shuffle(1),
         np.zeros(2, np.uint32),
+        batch_size,
         batch_size,
         -(-60 // batch_size),
         False,

@@ -14,6 +14,8 @@ def at(step, position):
         {"w": jnp.ones(2)},
         None,
         None,
+        None,
+        {},
         jnp.array(words(step)),
         jnp.array(words(step)),
         place,

@@ -10,7 +10,7 @@ import neuron
 from neuron.objectives import as_objective
 from neuron.optimizers import as_optimizer
 from neuron.state import initial_state
-from neuron.step import Task, evaluation_step, training_step
+from neuron.step import Scoring, Task, evaluation_step, training_step
 from neuron.trees import on_entry
 from neuron.types import Batch
 
@@ -29,7 +29,10 @@ def setting(loss=None, optimizer=None, model=None, skip=False, data=(X, Y), batc
     state = on_entry(initial_state(params, None, optimizer.init(params)), device)
     objective = as_objective(loss or neuron.MeanSquaredError())
     seed = np.zeros(2, np.uint32)
-    task = Task(frozen, objective, optimizer, neuron.Sequential(), seed, batch_size, 3, skip)
+    scoring = Scoring(objective, {}, None)
+    task = Task(
+        frozen, scoring, optimizer, None, neuron.Sequential(), seed, batch_size, batch_size, 3, skip
+    )
     return state, on_entry(task, device), on_entry(Batch(*data), device)
 
 
@@ -170,7 +173,7 @@ def test_evaluation_sums_by_weight():
     model = eqx.combine(state.params, task.frozen)
     present = jnp.arange(12) < 7
     zero = jnp.zeros(2, jnp.uint32)
-    sums = evaluation_step(model, None, task.objective, data, present, zero, zero)
+    sums = evaluation_step(model, None, task.scoring, data, present, zero, zero)
     squares = (jax.vmap(model)(X) - Y) ** 2
     np.testing.assert_allclose(sums.value, (W * squares)[:7].sum(), rtol=1e-5)
     np.testing.assert_allclose(sums.weight, W[:7].sum(), rtol=1e-6)

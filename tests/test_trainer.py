@@ -197,6 +197,8 @@ def test_counters_survive_two_words(model):
             state.params,
             None,
             state.opt_state,
+            None,
+            {},
             words(start),
             words(start),
             np.array(0, np.uint32),

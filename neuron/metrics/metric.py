@@ -3,7 +3,7 @@ computed."""
 
 import abc
 import operator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,9 @@ class Metric(Printable):
             return hits / weight
     ```
     """
+
+    # Whether the rows are kept, as `Gathered` does, and no total of them.
+    keeps_rows: ClassVar[bool] = False
 
     @abc.abstractmethod
     def observe(self, prediction: Any, target: Any) -> PyTree:
@@ -86,6 +89,8 @@ class Gathered(Metric):
     The program keeps what is observed of every example, and `compute` is called on the host,
     with NumPy arrays: `total` is the observations, rows first, and the weight of each.
     """
+
+    keeps_rows: ClassVar[bool] = True
 
     def total(self, observations: PyTree, weight: Float[Array, " batch"]) -> PyTree:
         return observations, weight

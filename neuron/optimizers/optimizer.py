@@ -103,6 +103,11 @@ def rate_at(rate: Rate, count: Int[Array, ""]) -> Scalar:
     return jnp.asarray(rate(count) if callable(rate) else rate)
 
 
+def is_rate(name: str) -> bool:
+    """Whether what is recorded under this name is a learning rate, of which the last counts."""
+    return name.startswith("learning_rate")
+
+
 def no_updates() -> Int[Array, ""]:
     """The count before the first update."""
     return jnp.zeros((), jnp.int32)

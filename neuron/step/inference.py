@@ -1,0 +1,50 @@
+"""The evaluation and the prediction of one batch, in inference mode."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree, Shaped, UInt32
+
+from neuron.counters import fold_in, key_of
+from neuron.models import apply, batch_axis, for_inference, renewed
+from neuron.step.sums import Scoring, Sums, example_keys, in_precision, sums_of
+from neuron.types import Batch, Key, Model, ModelState, Words
+
+
+def evaluation_step(
+    model: Model,
+    model_state: ModelState,
+    scoring: Scoring,
+    batch: Batch,
+    present: Bool[Array, " batch"],
+    seed: Words,
+    position: Words,
+) -> Sums:
+    """The sums of one batch, in inference mode. The keys depend on the place of the batch alone."""
+    model = for_inference(model)
+    keys = example_keys(seed, position, present.shape[0])
+    return sums_of(scoring, model, model_state, batch, present, keys)[0]
+
+
+def prediction_step(
+    model: Model,
+    model_state: ModelState,
+    precision: str | None,
+    inputs: PyTree,
+    keys: Shaped[Key, " batch"],
+    *,
+    dropout: bool,
+) -> PyTree:
+    """The model's outputs for a batch of inputs, in inference mode, dropout apart."""
+    model = in_precision(precision, for_inference(model, dropout=dropout))
+    predict = lambda x, key: apply(model, renewed(model_state), x, key=key)[0]
+    outputs = jax.vmap(predict, axis_name=batch_axis(model))(in_precision(precision, inputs), keys)
+    return outputs if precision is None else in_precision("float32", outputs)
+
+
+def row_keys(
+    seed: Words, sample: UInt32[Array, ""], first: UInt32[Array, ""], count: int
+) -> Shaped[Key, " batch"]:
+    """A key for each row of a batch: of the sample and the row, however rows are cut."""
+    key = fold_in(key_of(seed), sample)
+    rows = first + jnp.arange(count, dtype=jnp.uint32)
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)

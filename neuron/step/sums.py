@@ -1,0 +1,186 @@
+"""The batch axis: an objective and metrics, of one example each, over the rows of a batch."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree, Shaped
+
+from neuron.counters import fold_in, key_of
+from neuron.metrics import Metric
+from neuron.models import batch_axis, renewed, without_rows
+from neuron.objectives import Objective, Parts, Terms
+from neuron.types import Batch, Key, Model, ModelState, Scalar, Words
+
+
+class Scoring(eqx.Module):
+    """How a batch is scored: by what, and in which precision the model computes, that of its own
+    weights if `None`."""
+
+    objective: Objective
+    metrics: dict[str, Metric]
+    precision: str | None = eqx.field(static=True)
+
+    def check(self, model: Model, model_state: ModelState, data: Batch) -> None:
+        """Refuses data (rows first, on the host) that can not be meant, before compiling."""
+        self.objective.check(model, model_state, data)
+        if not self.metrics:
+            return
+        rows = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), data
+        )
+        prediction = jax.eval_shape(self._prediction, model, model_state, rows)
+        for metric in self.metrics.values():
+            metric.check(jax.tree.map(without_rows, prediction), data.targets)
+
+    def _prediction(self, model: Model, model_state: ModelState, data: Batch) -> PyTree:
+        def one(example: Batch) -> PyTree:
+            key = jax.random.key(0)
+            terms, _ = self.objective(model, renewed(model_state), example, key=key)
+            for name, metric in self.metrics.items():
+                _observe(name, metric, self.objective, terms, example)
+            return terms.prediction
+
+        return jax.vmap(one, axis_name=batch_axis(model))(Batch(data.inputs, data.targets))
+
+
+class Sums(eqx.Module):
+    """Weighted sums over examples, not yet means: they add up over batches without error.
+
+    `value` and `weight` are a number each, or dicts of the same names. `examples` is the sum of
+    the examples' own weights, with which `logs` were summed. `metrics` holds totals, and `rows`
+    what metrics that are no sums keep of each row; where none is, its weight is -1.
+    """
+
+    value: Parts
+    weight: Parts
+    examples: Scalar
+    logs: dict[str, Scalar]
+    metrics: dict[str, PyTree]
+    rows: dict[str, PyTree]
+
+    def mean(self) -> Parts:
+        """The weighted means of the values; 0 where all weights are 0."""
+        return jax.tree.map(lambda s, w: s / jnp.where(w > 0, w, 1), self.value, self.weight)
+
+
+def sums_of(
+    scoring: Scoring,
+    model: Model,
+    model_state: ModelState,
+    batch: Batch,
+    present: Bool[Array, " batch"],
+    keys: Shaped[Key, " batch"],
+) -> tuple[Sums, ModelState]:
+    """The sums over a batch's rows that are present, and the model's state after it.
+
+    **Raises:**
+
+    - `ValueError` or `TypeError` for terms that can not be meant.
+    """
+    model = in_precision(scoring.precision, model)
+    examples = Batch(in_precision(scoring.precision, batch.inputs), batch.targets)
+
+    def score(example: Batch, key: Key) -> tuple[Any, ModelState]:
+        terms, after = scoring.objective(model, model_state, example, key=key)
+        _check_terms(scoring.objective, terms)
+        seen = {
+            name: _observe(name, metric, scoring.objective, terms, example)
+            for name, metric in scoring.metrics.items()
+        }
+        return (terms.value, terms.weight, terms.logs, seen), after
+
+    over_batch = jax.vmap(score, out_axes=(0, None), axis_name=batch_axis(model))
+    try:
+        (values, weights, logs, seen), model_state = over_batch(examples, keys)
+    except ValueError as error:
+        if "out_axes is None" not in str(error):
+            raise
+        raise ValueError(
+            "`model(x, state)` must give the same state for every example of a batch; a layer "
+            "here keeps one example's own. Reduce it first: `jax.lax.pmean(..., axis_name)`."
+        ) from error
+
+    dtype = jnp.result_type(*jax.tree.leaves(values), jnp.float32)
+    row_weights = jnp.ones(present.shape, dtype)
+    if batch.weight is not None:
+        row_weights = batch.weight.astype(dtype)
+    # Padding is removed, not multiplied by zero: 0 * inf is NaN.
+    row_weights = jnp.where(present, row_weights, 0)
+    whole = lambda rows, weight: jnp.sum(jnp.where(present, weight * rows.astype(dtype), 0))
+    if not isinstance(weights, dict):
+        weights = jax.tree.map(lambda _: weights, values)
+    weights = jax.tree.map(lambda w: row_weights * jnp.asarray(w, dtype), weights)
+    totals, rows = {}, {}
+    for name, metric in scoring.metrics.items():
+        if metric.keeps_rows:
+            rows[name] = metric.total(seen[name], jnp.where(present, row_weights, -1))
+        else:
+            totals[name] = metric.total(seen[name], row_weights)
+    sums = Sums(
+        jax.tree.map(whole, values, weights),
+        jax.tree.map(jnp.sum, weights),
+        jnp.sum(row_weights),
+        {name: whole(log, row_weights) for name, log in logs.items()},
+        totals,
+        rows,
+    )
+    return sums, model_state
+
+
+def in_precision(precision: str | None, tree: PyTree) -> PyTree:
+    """A tree with its floating-point arrays in another precision."""
+    if precision is None:
+        return tree
+    cast = lambda leaf: leaf.astype(precision) if eqx.is_inexact_array(leaf) else leaf
+    return jax.tree.map(cast, tree)
+
+
+def example_keys(seed: Words, counter: Words, count: int) -> Shaped[Key, " batch"]:
+    """A key for each example of a batch: of its place, and of the counter of batches."""
+    key = fold_in(key_of(seed), counter)
+    return jax.vmap(lambda place: jax.random.fold_in(key, place))(
+        jnp.arange(count, dtype=jnp.uint32)
+    )
+
+
+def _check_terms(objective: Objective, terms: Any) -> None:
+    name = type(objective).__name__
+    if not isinstance(terms, Terms):
+        raise TypeError(
+            f"`{name}.__call__` must return `(neuron.Terms(...), model_state)`; got "
+            f"{type(terms).__name__} in the place of the terms."
+        )
+    for kind in ("value", "weight", "logs"):
+        shapes = jax.tree.map(jnp.shape, getattr(terms, kind))
+        flat = list(shapes.values()) if isinstance(shapes, dict) else [shapes]
+        if any(shape != () for shape in flat):
+            raise ValueError(
+                f"`neuron.Terms({kind}=...)` must be scalars of one example; {name} gave shape "
+                f"{shapes}. Take the mean over the outputs."
+            )
+    if isinstance(terms.weight, dict) and (
+        not isinstance(terms.value, dict) or terms.weight.keys() != terms.value.keys()
+    ):
+        raise ValueError(
+            f"`neuron.Terms(weight=...)` must be one weight, or be named as the values are; {name} "
+            f"gave weights for {list(terms.weight)}."
+        )
+
+
+def _observe(
+    name: str, metric: Metric, objective: Objective, terms: Terms, example: Batch
+) -> PyTree:
+    if terms.prediction is None:
+        raise ValueError(
+            f"`Trainer(metrics={{{name!r}: ...}})` compares predictions with targets; "
+            f"{type(objective).__name__} gives no prediction. Return "
+            "`neuron.Terms(..., prediction=...)`."
+        )
+    if example.targets is None:
+        raise ValueError(
+            f"`Trainer(metrics={{{name!r}: ...}})` compares predictions with targets; got data "
+            "without targets."
+        )
+    return metric.observe(terms.prediction, example.targets)

@@ -1,0 +1,221 @@
+"""One training step: rows, sums, gradient, update, commit."""
+
+import dataclasses
+import functools
+import operator
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
+
+from neuron.counters import as_count
+from neuron.models import renewed
+from neuron.objectives import Parts
+from neuron.optimizers import Optimizer, is_rate
+from neuron.samplers import Sampler
+from neuron.state import TrainState
+from neuron.step.accumulation import Chunk, sums_alone, sums_and_pullback
+from neuron.step.sums import Scoring, Sums, example_keys, sums_of
+from neuron.types import Batch, Indices, Model, ModelState, Number, Params, Scalar, Words
+
+
+Record = dict[str, Scalar]
+
+
+class Task(eqx.Module):
+    """What a step reads and leaves as it is: the model's other part, and how to train it.
+
+    A step takes its `batch_size` rows in microbatches of `microbatch`.
+    """
+
+    frozen: Model
+    scoring: Scoring
+    optimizer: Optimizer
+    average: Number | None
+    sampler: Sampler
+    seed: Words
+    batch_size: int = eqx.field(static=True)
+    microbatch: int = eqx.field(static=True)
+    steps_per_epoch: int = eqx.field(static=True)
+    skip_nonfinite: bool = eqx.field(static=True)
+
+
+def training_step(
+    state: TrainState, task: Task, data: Batch, indices: Indices
+) -> tuple[TrainState, Record]:
+    """Gathers the rows, takes one step, and commits it if loss and gradients are finite.
+
+    **Returns:**
+
+    The new state, and the step's record: `loss`, the sums and weights behind it, and the logs.
+    """
+    rows = jax.tree.leaves(data)[0].shape[0]
+    rest = rows % task.batch_size
+    if state.model_state is None or rest == 0:
+        return _step(state, task, data, indices)
+    # Padding must not enter the statistics of a model with state: a batch that has run out of
+    # rows is computed at its true size, in a branch of its own.
+    return jax.lax.cond(
+        indices[rest] < 0,
+        lambda: _step(state, task, data, indices[:rest]),
+        lambda: _step(state, task, data, indices),
+    )
+
+
+def _step(
+    state: TrainState, task: Task, data: Batch, indices: Indices
+) -> tuple[TrainState, Record]:
+    objective = task.scoring.objective.at(as_count(state.step))
+    scoring = Scoring(objective, task.scoring.metrics, task.scoring.precision)
+    chunk = _chunk(state, task, indices)
+    options = (state.model_state, chunk, task.microbatch, scoring.metrics)
+
+    def sums_at(params: Params, model_state: ModelState, chunk: Chunk) -> tuple[Sums, ModelState]:
+        model, batch = eqx.combine(params, task.frozen), _rows(data, chunk.places)
+        return sums_of(scoring, model, model_state, batch, chunk.present, chunk.keys)
+
+    def penalty_at(params: Params) -> tuple[Scalar, Record]:
+        penalties = objective.penalties(eqx.combine(params, task.frozen))
+        return sum(penalties.values(), start=jnp.zeros(())), penalties
+
+    def value_at(params: Params) -> Scalar:
+        value = objective.finish(sums_alone(sums_at, params, *options).mean())
+        return value + penalty_at(params)[0].astype(value.dtype)
+
+    sums, model_state, pullback = sums_and_pullback(sums_at, state.params, *options)
+    # The gradient of finish(sum / weight): its slope at the mean, spread over the examples.
+    mean = sums.mean()
+    loss, slope = jax.value_and_grad(objective.finish)(mean)
+    spread = lambda s, w: s / jnp.where(w > 0, w, 1).astype(s.dtype)
+    grads = pullback(jax.tree.map(spread, slope, sums.weight))
+    (penalty, penalties), steeper = jax.value_and_grad(penalty_at, has_aux=True)(state.params)
+    if penalties:
+        loss = loss + penalty.astype(loss.dtype)
+        grads = jax.tree.map(jnp.add, grads, steeper)
+
+    logs = task.optimizer.logs(grads, state.opt_state, state.params)
+    updates, opt_state = task.optimizer.informed_update(
+        grads, state.opt_state, state.params, value=loss, grad=grads, value_fn=value_at
+    )
+    params = eqx.apply_updates(state.params, updates)
+    average = state.average
+    if average is not None and task.average is not None:
+        average = average.moved(task.average, params)
+
+    empty = functools.reduce(operator.and_, [w == 0 for w in jax.tree.leaves(sums.weight)])
+    finite = _all_finite((loss, grads))
+    fault, counts = ~finite & ~empty, finite & ~empty
+    metrics = _observed(task, state, sums, counts)
+    new = _where(counts, state.changed(params, model_state, opt_state, average), state)
+    taken = ~fault | task.skip_nonfinite
+    new = dataclasses.replace(new, metrics=metrics)
+    new = new.counted(task.steps_per_epoch, taken=taken, dropped=fault)
+
+    behind = _named("loss_sum", sums.value) | _named("loss_weight", sums.weight)
+    if penalties:
+        behind["loss_penalty"] = penalty.astype(loss.dtype)
+    if sums.logs or penalties or any(not is_rate(name) for name in logs):
+        behind["loss_examples"] = sums.examples
+    parts = {"loss": loss} | objective.parts(mean)
+    record = _without_doubles(
+        {name: jnp.where(empty, jnp.nan, value) for name, value in parts.items()},
+        {name: jnp.where(empty | fault, 0, value) for name, value in behind.items()},
+        {name: total / sums.examples for name, total in sums.logs.items()},
+        penalties,
+        logs,
+        _values(task, metrics),
+    )
+    return new, record
+
+
+def _chunk(state: TrainState, task: Task, indices: Indices) -> Chunk:
+    present = indices >= 0
+    # Padding repeats the batch's own first row, so that it is as finite as the data.
+    places = jnp.where(present, indices, indices[0])
+    return Chunk(places, present, example_keys(task.seed, state.step, len(indices)))
+
+
+def _rows(data: Batch, indices: Indices) -> Batch:
+    # Unsigned, since a signed index would first be tested for counting from the end.
+    places = indices.astype(jnp.uint32)
+    return jax.tree.map(lambda rows: rows.at[places].get(mode="promise_in_bounds"), data)
+
+
+def _observed(
+    task: Task, state: TrainState, sums: Sums, counts: Bool[Array, ""]
+) -> dict[str, PyTree]:
+    """What metrics hold of the epoch, with this step's rows."""
+    metrics = {}
+    for name, metric in task.scoring.metrics.items():
+        before = state.metrics[name]
+        if metric.keeps_rows:
+            observations, weight = sums.rows[name]
+            rows = observations, jnp.where(counts, weight, -1)
+            put = lambda kept, new: kept.at[state.position, : len(new)].set(new.astype(kept.dtype))
+            nobody = before[1].at[state.position].set(-1)
+            metrics[name] = jax.tree.map(put, (before[0], nobody), rows)
+        else:
+            begun = jax.tree.map(lambda t: jnp.where(state.position == 0, 0, t), before)
+            metrics[name] = _where(counts, metric.merge(begun, sums.metrics[name]), begun)
+    return metrics
+
+
+def _values(task: Task, totals: dict[str, PyTree]) -> Record:
+    """The metrics that are one number, over the epoch so far."""
+    numbers = {
+        name: metric.compute(totals[name])
+        for name, metric in task.scoring.metrics.items()
+        if not metric.keeps_rows
+    }
+    return {name: value for name, value in numbers.items() if jnp.shape(value) == ()}
+
+
+def no_totals(state: TrainState, task: Task, data: Batch) -> dict[str, PyTree]:
+    """What metrics hold before the first step of an epoch."""
+
+    def sums() -> Sums:
+        model, rows = eqx.combine(state.params, task.frozen), task.batch_size
+        chunk = _chunk(state, task, jnp.zeros(rows, jnp.int32))
+        batch = _rows(data, chunk.places)
+        before = renewed(state.model_state)
+        return sums_of(task.scoring, model, before, batch, chunk.present, chunk.keys)[0]
+
+    if not task.scoring.metrics:
+        return {}
+    like = jax.eval_shape(sums)
+    steps = task.steps_per_epoch
+    totals = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.metrics)
+    rows = jax.tree.map(lambda leaf: np.zeros((steps, *leaf.shape), leaf.dtype), like.rows)
+    return totals | {name: (kept, weight - 1) for name, (kept, weight) in rows.items()}
+
+
+def _named(kind: str, parts: Parts) -> Record:
+    if not isinstance(parts, dict):
+        return {kind: parts}
+    return {f"{kind}.{name}": value for name, value in parts.items()}
+
+
+def _without_doubles(*records: Record) -> Record:
+    merged: Record = {}
+    for record in records:
+        for name, value in record.items():
+            if name in merged:
+                raise ValueError(
+                    f"`Trainer(...)` must log each value under a name of its own; got {name!r} "
+                    "twice, among losses, penalties, logs and metrics."
+                )
+            merged[name] = value
+    return merged
+
+
+def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+    # 0 x is 0 where x is finite and NaN elsewhere; to sum that is twice as fast as `isfinite`
+    # and `all` on the CPU, which do not vectorize.
+    return jnp.stack([jnp.sum(0 * leaf) == 0 for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _where(condition: Bool[Array, ""], chosen: PyTree, otherwise: PyTree) -> PyTree:
+    """One tree or the other, in the other's types."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a.astype(b.dtype), b), chosen, otherwise)
