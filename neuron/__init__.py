@@ -27,6 +27,8 @@ from neuron.losses import PoissonNegativeLogLikelihood as PoissonNegativeLogLike
 from neuron.losses import Quantile as Quantile
 from neuron.losses import RootMeanSquaredError as RootMeanSquaredError
 from neuron.losses import SquaredHinge as SquaredHinge
+from neuron.metrics import Gathered as Gathered
+from neuron.metrics import Metric as Metric
 from neuron.models import apply as apply
 from neuron.models import whole_batch as whole_batch
 from neuron.objectives import L1 as L1

@@ -1,11 +1,13 @@
 """A moving average of the weights, which evaluation, prediction and `trainer.model` then use."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from neuron.types import Number, Params
+from neuron.types import Number, Params, hyperparameter
 
 
 class Average(eqx.Module):
@@ -31,3 +33,8 @@ class Average(eqx.Module):
 def no_average(params: Params) -> Average:
     """The average before the first update: the parameters, which count for nothing."""
     return Average(params, jnp.zeros((), jax.dtypes.canonicalize_dtype(float)))
+
+
+def decay(call: str, value: Number) -> Any:
+    """The decay of an average as a leaf: a number in [0, 1)."""
+    return hyperparameter(call, value, "in [0, 1)", lambda d: 0 <= d < 1)

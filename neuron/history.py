@@ -6,7 +6,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from neuron.optimizers import is_rate
 from neuron.types import Number
 
 
-Row = dict[str, int | float]
+Row = dict[str, int | float | np.ndarray]
 # What stands behind the loss: columns of these names, of several losses with `.name` behind them.
 _BEHIND_LOSS = ("loss_sum", "loss_weight", "loss_examples", "loss_penalty")
 
@@ -125,7 +125,7 @@ class History:
                     for name, values in columns.items()
                 },
                 "epochs": [
-                    dict(zip(row, _portable(row.values()), strict=True)) for row in self.epochs
+                    {name: _portable(value) for name, value in row.items()} for row in self.epochs
                 ],
                 "clock": {name: column.values.tolist() for name, column in self._clock.items()},
             },
@@ -143,7 +143,7 @@ class History:
             history._columns[name] = _Column(values.dtype, values)
             history._steps = len(values)
         history._rows = [
-            {name: float(v) if isinstance(v, str) else v for name, v in row.items()}
+            {name: _from_portable(value) for name, value in row.items()}
             for row in content["epochs"]
         ]
         history._clock = {
@@ -276,9 +276,19 @@ class _Column:
         return view
 
 
-def _portable(values: Iterable[Number]) -> list[Any]:
-    """Numbers as JSON has them; it has no NaN and no infinity, so those become strings."""
-    return [value if math.isfinite(value) else str(value) for value in values]
+def _portable(value: Any) -> Any:
+    """Numbers, and arrays or lists of them, as JSON has them; it has no NaN and no infinity, so
+    those become strings."""
+    if isinstance(value, np.ndarray | list):
+        return [_portable(part) for part in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if math.isfinite(value) else str(value)
+
+
+def _from_portable(value: Any) -> Any:
+    if isinstance(value, list):
+        return np.array([_from_portable(part) for part in value])
+    return float(value) if isinstance(value, str) else value
 
 
 def _written(text: str, path: str | os.PathLike[str] | None) -> str:

@@ -17,8 +17,8 @@ from jaxtyping import Array, Int, PyTree
 
 from neuron.kernel import as_one_kernel, fits_one_kernel, work
 from neuron.state import TrainState
-from neuron.step import Task, training_step
-from neuron.trees import Static, arrays_of
+from neuron.step import Sums, Task, first_sums, training_step
+from neuron.trees import Static, arrays_of, kept
 from neuron.types import Batch, Device, Indices
 
 
@@ -110,15 +110,38 @@ def traced(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def program_for(state: TrainState, task: Task, data: Batch) -> Program:
     """The program of these parts: traced once for each structure, set of shapes and device kind."""
-    trees = (state, task, data)
-    shapes = tuple(
-        tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays_of(tree)) for tree in trees
-    )
     (device,) = arrays_of(state)[0].devices()
-    return _program(tuple(Static(tree) for tree in trees), shapes, device)
+    return _program(*_structure(state, task, data), device)
 
 
 _program = functools.lru_cache(maxsize=256)(Program)
+
+
+def ready(state: TrainState, task: Task, data: Batch) -> TrainState:
+    """A state with room for what the task's metrics hold of an epoch, and with what they do hold.
+    Zeros are a total of no rows, and a row of weight -1 is none."""
+    if not task.scoring.metrics:
+        return dataclasses.replace(state, metrics={})
+    sums = _first_sums(*_structure(dataclasses.replace(state, metrics={}), task, data))
+    zeros = lambda leaf, *more: np.zeros((*more, *leaf.shape), leaf.dtype)
+    totals = jax.tree.map(zeros, sums.metrics)
+    for name, rows in sums.rows.items():
+        observations, weight = jax.tree.map(lambda leaf: zeros(leaf, task.steps_per_epoch), rows)
+        totals[name] = observations, weight - 1
+    return dataclasses.replace(state, metrics=kept(state.metrics, totals))
+
+
+@functools.lru_cache(maxsize=256)
+def _first_sums(statics: tuple[Static, ...], shapes: tuple[Shapes, ...]) -> Sums:
+    trees = lambda leaves: [s.combine(a) for s, a in zip(statics, leaves, strict=True)]
+    return jax.eval_shape(lambda leaves: first_sums(*trees(leaves)), shapes)
+
+
+def _structure(*trees: PyTree) -> tuple[tuple[Static, ...], tuple[Shapes, ...]]:
+    shapes = tuple(
+        tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays_of(tree)) for tree in trees
+    )
+    return tuple(Static(tree) for tree in trees), shapes
 
 
 class Run:

@@ -3,9 +3,12 @@
 import fnmatch
 from typing import Any, TypeAlias
 
+import equinox as eqx
 import jax
 import jax.tree_util as jtu
 from jaxtyping import PyTree
+
+from neuron.types import Model, Params
 
 
 # Patterns such as "encoder.*", a predicate on paths, or an Equinox filter spec: a tree of
@@ -60,3 +63,19 @@ def _for_all(chosen: Any, part: PyTree) -> PyTree:
     if not isinstance(chosen, bool):
         raise TypeError(chosen)
     return jax.tree.map(lambda _: chosen, part)
+
+
+def partitioned(call: str, model: Model, trainable: Selection | None) -> tuple[Params, Model]:
+    """The parameters that are trained, and the rest of a model.
+
+    **Raises:**
+
+    - `ValueError` where nothing is left to train.
+    """
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    if trainable is not None:
+        params, frozen = eqx.partition(params, selected(call, params, trainable))
+        rest = eqx.combine(frozen, rest)
+    if not jax.tree.leaves(params):
+        raise ValueError(f"`{call}` must leave something to train; got {trainable!r}.")
+    return params, rest

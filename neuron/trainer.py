@@ -1,8 +1,7 @@
 """The trainer. It holds the parts and the state of a run, and drives."""
 
-import dataclasses
 import weakref
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -11,33 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from neuron.average import Average, no_average
+from neuron.average import Average, decay, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
-from neuron.counters import number, seed_words, words
+from neuron.counters import seed_words
 from neuron.data import DataLoader, as_loader, blocks, checked
-from neuron.errors import NonFiniteLossError
-from neuron.evaluation import computed, evaluate, finisher, predict
+from neuron.driving import drive
+from neuron.evaluation import evaluate, finisher, predict
 from neuron.history import History
-from neuron.interrupts import Interrupts
 from neuron.losses import Loss, MeanSquaredError
 from neuron.metrics import by_name
 from neuron.models import batch_axis, check_state, needs_two_rows, prediction_like, renewed
 from neuron.objectives import Objective, as_objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
-from neuron.run import Run, copied
-from neuron.selection import Selection, selected
-from neuron.slices import Slices
+from neuron.place import Place
+from neuron.run import Run, copied, ready
+from neuron.selection import Selection, partitioned
 from neuron.state import TrainState, initial_state
-from neuron.step import Scoring, Task, no_totals
-from neuron.trees import kept, on_entry, refuse_ties, refuse_unhashable
+from neuron.step import Scoring, Task, checked_precision
+from neuron.trees import as_device, kept, on_entry, refuse_ties, refuse_unhashable
 from neuron.types import (
     Batch,
     Device,
     Model,
     ModelState,
     Number,
-    Params,
-    hyperparameter,
     whole_number,
 )
 
@@ -124,17 +120,18 @@ class Trainer:
         refuse_unhashable("Trainer(model)", model)
         check_state(model, model_state)
         batch_axis(model)
-        self._device = _device(device)
+        self._device = as_device("Trainer(device=...)", device)
         objective = on_entry(as_objective(loss), self._device)
         measured = on_entry(by_name(metrics), self._device)
-        self._scoring = Scoring(objective, measured, _precision(precision))
+        precision = checked_precision("Trainer(precision=...)", precision)
+        self._scoring = Scoring(objective, measured, precision)
         self._accumulate = whole_number("Trainer(accumulate=...)", accumulate, least=1)
         if objective.coupled and self._accumulate > 1:
             raise ValueError(
                 "`Trainer(accumulate=...)` must be 1 for an objective that couples the examples of "
                 f"a batch, as {type(objective).__name__} does; got {accumulate}."
             )
-        self._average = None if average is None else _decay(average)
+        self._average = None if average is None else decay("Trainer(average=...)", average)
         self._optimizer = as_optimizer(optimizer)
         self._seed = on_entry(seed_words("Trainer(seed=...)", seed), self._device)
         self._nonfinite = nonfinite
@@ -146,17 +143,28 @@ class Trainer:
                 "`Trainer(model)` must have floating-point arrays to train; got none in "
                 f"{type(model).__name__}."
             )
-        params, self._frozen = _partition(on_entry(model, self._device), trainable)
+        model = on_entry(model, self._device)
+        params, self._frozen = partitioned("Trainer(trainable=...)", model, trainable)
         mean = None if average is None else no_average(params)
         state = initial_state(params, renewed(model_state), self.optimizer.init(params), mean)
         self._state = on_entry(state, self._device)
-        self._steps_per_epoch = 0  # 0: not known yet, as where a state was put in
-        self._read_counters(state)
+        self._place = Place()
+        self._place.move_to(state)
         self.history = History(finisher(objective), measured)
         self.final_step = 0
         self.stopped: str | None = None
         self._run: Run | None = None
         self._checked: weakref.WeakSet[DataLoader] = weakref.WeakSet()
+
+    @property
+    def step(self) -> int:
+        """How many steps the run has taken."""
+        return self._place.step
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs the run has ended."""
+        return self._place.epoch
 
     @property
     def model(self) -> Model:
@@ -186,7 +194,7 @@ class Trainer:
             self._state = state
         else:
             self._run.state = state
-        self._read_counters(state)
+        self._place.move_to(state)
 
     def snapshot(self) -> TrainState:
         """A copy of the state, to keep."""
@@ -231,12 +239,18 @@ class Trainer:
         if validation is not None:
             validate = self._validation(*self._held_out("Trainer.fit(validation=...)", validation))
         self._run = self._begin(loader, more)
+        scoring, recorded = self._scoring, self._run.program.record
         error: BaseException | None = None
         try:
-            with Interrupts() as interrupts:
-                for callback in self._hooks.on("on_fit_begin"):
-                    callback.on_fit_begin(self)
-                self._drive(self._run, loader, validate, interrupts)
+            drive(
+                self,
+                self._run,
+                self._place,
+                self._hooks,
+                metrics={n: m for n, m in scoring.metrics.items() if n not in recorded},
+                task=lambda: self._task(loader),
+                validate=validate,
+            )
         except BaseException as raised:
             error = raised
             raise
@@ -320,8 +334,7 @@ class Trainer:
         if self._run is not None:
             raise RuntimeError("`Trainer.train_only()` changes the program; call it between fits.")
         model = eqx.combine(self._state.params, self._frozen)
-        params, self._frozen = _partition(model, trainable)
-        params, self._frozen = _partition(model, trainable)
+        params, self._frozen = partitioned("Trainer(trainable=...)", model, trainable)
         opt_state = kept(self._state.opt_state, self.optimizer.init(params))
         average = self._state.average
         if average is not None:
@@ -334,76 +347,15 @@ class Trainer:
         self.stopped = reason
 
     def _begin(self, loader: DataLoader, more: int) -> Run:
-        recut = self._steps_per_epoch not in (0, len(loader)) or self._position >= len(loader)
-        if self._position and recut:
-            # Data that is cut in another way starts with an epoch of its own.
-            self.epoch, self._position = self.epoch + 1, 0
-        self._steps_per_epoch = len(loader)
-        state = dataclasses.replace(
-            self._state,
-            epoch=words(self.epoch),
-            position=np.array(self._position, np.uint32),
-            stopped=np.zeros((), bool),
-        )
+        self._place.cut(len(loader))
         task, data = self._task(loader), loader.on(self._device)
-        totals = kept(state.metrics, no_totals(state, task, data))
-        state = dataclasses.replace(state, metrics=totals)
+        state = on_entry(self._place.put_into(self._state), self._device)
+        state = ready(state, task, data)
         # Buffers are donated from here on; the copy leaves alone what the user may still hold.
         state = copied(on_entry(state, self._device))
         self.final_step = self.step + more
         self.stopped = None
         return Run(state, task, data)
-
-    def _drive(
-        self,
-        run: Run,
-        loader: DataLoader,
-        validate: Callable[[], Logs] | None,
-        interrupts: Interrupts,
-    ) -> None:
-        """Runs to the nearest step at which somebody must look, lets them look, and goes on."""
-        hooks, slices, optimizer = self._hooks, Slices(run.program.work), self.optimizer
-        # Metrics that are no single number are read from the state where an epoch ends.
-        unrecorded = self._scoring.metrics.keys() - run.program.record.keys()
-        epochs_matter = (
-            validate or unrecorded or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
-        )
-        while self.step < self.final_step and self.stopped is None:
-            interrupts.check()
-            if self._position == 0:
-                for callback in hooks.on("on_epoch_begin"):
-                    callback.on_epoch_begin(self)
-            if self.optimizer is not optimizer:
-                optimizer = self.optimizer
-                run.use(self._task(loader))
-            until = hooks.next_look(self.step, self.final_step)
-            if epochs_matter:
-                until = min(until, self.step - self._position + len(loader))
-            self._advance(run, slices, until - self.step)
-            for callback in hooks.due(self.step):
-                callback.on_step_end(self, self.history.last())
-            if self._position == 0 and epochs_matter:
-                self.history.record_epoch(self.epoch, self._measured(unrecorded))
-                self._end_epoch(validate)
-        interrupts.check()
-
-    def _advance(self, run: Run, slices: Slices, most: int) -> None:
-        """Some steps of the program, and what they recorded."""
-        steps = min(most, slices.steps())
-        taken, records = run.take(steps)
-        self.history.record(
-            {name: values[:taken] for name, values in records.items()},
-            slices.took(taken),
-            step=self.step,
-            epoch=self.epoch,
-            position=self._position,
-            steps_per_epoch=self._steps_per_epoch,
-        )
-        self.step += taken
-        epochs, self._position = divmod(self._position + taken, self._steps_per_epoch)
-        self.epoch += epochs
-        if taken < steps:
-            raise NonFiniteLossError(self.step, float(records["loss"][taken]))
 
     def _held_out(self, call: str, data: Any) -> tuple[int, Iterable[tuple[Batch, int]]]:
         """Data to evaluate: how many rows are computed together, and blocks of them."""
@@ -419,22 +371,9 @@ class Trainer:
         placed = [(jax.device_put(block, self._device), count) for block, count in rows]
         return lambda: self._evaluate(batch_size, placed)
 
-    def _end_epoch(self, validate: Callable[[], Logs] | None) -> None:
-        if validate is not None:
-            logs = {f"val_{name}": value for name, value in validate().items()}
-            self.history.record_epoch(self.epoch, logs)
-            for callback in self._hooks.on("on_validation_end"):
-                callback.on_validation_end(self, logs)
-        for callback in self._hooks.on("on_epoch_end"):
-            callback.on_epoch_end(self, self.history.epochs[-1])
-
     def _evaluate(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Logs:
         parts = (self.model, self.model_state, self._scoring, self._seed)
         return evaluate(parts, batch_size, rows, self.step)
-
-    def _measured(self, names: Collection[str]) -> Logs:
-        metrics = {name: self._scoring.metrics[name] for name in sorted(names)}
-        return computed(metrics, {name: self.state.metrics[name] for name in metrics})
 
     def _task(self, loader: DataLoader) -> Task:
         return on_entry(
@@ -471,12 +410,6 @@ class Trainer:
         if self._scoring.objective.coupled and loader.smallest_batch() < loader.batch_size:
             raise ValueError(_whole_batches("Trainer.fit(loader)", self._scoring, repr(loader)))
 
-    def _read_counters(self, state: TrainState) -> None:
-        """The host's copy of the counters, which it then advances itself."""
-        self.step = number(state.step)
-        self.epoch = number(state.epoch)
-        self._position = int(state.position)
-
 
 def _whole_batches(call: str, scoring: Scoring, got: str) -> str:
     return (
@@ -484,34 +417,6 @@ def _whole_batches(call: str, scoring: Scoring, got: str) -> str:
         f"as {type(scoring.objective).__name__} does; got {got}. Use "
         "`DataLoader(drop_last=True)` or a batch size that divides the rows."
     )
-
-
-def _decay(average: Number) -> Any:
-    return hyperparameter("Trainer(average=...)", average, "in [0, 1)", lambda d: 0 <= d < 1)
-
-
-def _precision(precision: str | None) -> str | None:
-    if precision not in (None, "bfloat16", "float32"):
-        raise ValueError(
-            "`Trainer(precision=...)` must be 'bfloat16', 'float32' or None (float16 would need "
-            f"its losses scaled); got {precision!r}."
-        )
-    return precision
-
-
-def _partition(model: Model, trainable: Selection | None) -> tuple[Params, Model]:
-    """The parameters that are trained, and the rest of the model."""
-    params, rest = eqx.partition(model, eqx.is_inexact_array)
-    if trainable is not None:
-        params, frozen = eqx.partition(
-            params, selected("Trainer(trainable=...)", params, trainable)
-        )
-        rest = eqx.combine(frozen, rest)
-    if not jax.tree.leaves(params):
-        raise ValueError(
-            f"`Trainer(trainable=...)` must leave something to train; got {trainable!r}."
-        )
-    return params, rest
 
 
 def _steps_to_take(epochs: int | None, steps: int | None, steps_per_epoch: int) -> int:
@@ -523,22 +428,3 @@ def _steps_to_take(epochs: int | None, steps: int | None, steps_per_epoch: int) 
         return whole_number("Trainer.fit(steps=...)", steps, least=0)
     epochs = 10 if epochs is None else whole_number("Trainer.fit(epochs=...)", epochs, least=0)
     return epochs * steps_per_epoch
-
-
-def _device(device: Device | str | None) -> Device:
-    """A device as it is, the first one of a platform, or the one JAX would use."""
-    if isinstance(device, str):
-        try:
-            return jax.devices(device)[0]
-        except RuntimeError as error:
-            raise ValueError(
-                f"`Trainer(device=...)` must name a platform of this machine; got {device!r}, "
-                f"there are {sorted({d.platform for d in jax.devices()})}."
-            ) from error
-    if device is None:
-        (device,) = jax.device_put(np.zeros(())).devices()
-    if not isinstance(device, Device):
-        raise TypeError(
-            f"`Trainer(device=...)` must be a jax.Device or the name of a platform; got {device!r}."
-        )
-    return device

@@ -58,6 +58,28 @@ def on_entry(tree: PyTree, device: Device) -> PyTree:
     return jtu.tree_unflatten(treedef, leaves)
 
 
+def as_device(call: str, device: Device | str | None) -> Device:
+    """A device as it is, the first one of a platform, or the one JAX would use.
+
+    **Raises:**
+
+    - `ValueError` for a platform that is not there, `TypeError` for what is no device.
+    """
+    if isinstance(device, str):
+        try:
+            return jax.devices(device)[0]
+        except RuntimeError as error:
+            raise ValueError(
+                f"`{call}` must name a platform of this machine; got {device!r}, "
+                f"there are {sorted({d.platform for d in jax.devices()})}."
+            ) from error
+    if device is None:
+        (device,) = jax.device_put(np.zeros(())).devices()
+    if not isinstance(device, Device):
+        raise TypeError(f"`{call}` must be a jax.Device or the name of a platform; got {device!r}.")
+    return device
+
+
 def _at_home(leaf: Any, device: Device) -> bool:
     if isinstance(leaf, np.ndarray | np.generic):
         return False
@@ -79,7 +101,8 @@ def kept(old: PyTree, new: PyTree) -> PyTree:
 
     def choose(path: Any, leaf: Any) -> Any:
         known = before.get(jtu.keystr(path))
-        fits = known is not None and isinstance(leaf, Array) and known.shape == leaf.shape
+        array = isinstance(leaf, Array | np.ndarray)
+        fits = known is not None and array and known.shape == leaf.shape
         return known if fits else leaf
 
     return jtu.tree_map_with_path(choose, new)

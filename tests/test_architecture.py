@@ -15,7 +15,9 @@ GROUND = {
     "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models", "objectives",
     "optimizers", "samplers", "selection", "state", "kernel", "step", "run", "evaluation",
 }  # fmt: skip
-UPPER = {"data", "history", "callbacks", "interrupts", "slices", "trainer"}
+UPPER = {
+    "data", "history", "callbacks", "interrupts", "slices", "place", "driving", "trainer",
+}  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
 LIBRARIES = {"jax", "equinox", "jaxtyping", "numpy", "neuron"}

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from neuron.metrics.conversion import as_metric
@@ -32,7 +31,7 @@ class OfPart(Metric):
     def merge(self, one: PyTree, other: PyTree) -> PyTree:
         return self.metric.merge(one, other)
 
-    def check(self, prediction: PyTree, targets: np.ndarray) -> None:
+    def check(self, prediction: PyTree, targets: PyTree) -> None:
         self.metric.check(entry(self.name, prediction), entry(self.name, targets))
 
 

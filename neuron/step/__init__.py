@@ -5,6 +5,7 @@ from neuron.step.inference import prediction_step as prediction_step
 from neuron.step.inference import row_keys as row_keys
 from neuron.step.sums import Scoring as Scoring
 from neuron.step.sums import Sums as Sums
+from neuron.step.sums import checked_precision as checked_precision
 from neuron.step.training import Task as Task
-from neuron.step.training import no_totals as no_totals
+from neuron.step.training import first_sums as first_sums
 from neuron.step.training import training_step as training_step

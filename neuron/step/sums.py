@@ -30,7 +30,8 @@ class Scoring(eqx.Module):
         rows = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), data
         )
-        prediction = jax.eval_shape(self._prediction, model, model_state, rows)
+        predict = lambda rows: self._prediction(model, model_state, rows)
+        prediction = jax.eval_shape(predict, rows)
         for metric in self.metrics.values():
             metric.check(jax.tree.map(without_rows, prediction), data.targets)
 
@@ -135,6 +136,16 @@ def in_precision(precision: str | None, tree: PyTree) -> PyTree:
         return tree
     cast = lambda leaf: leaf.astype(precision) if eqx.is_inexact_array(leaf) else leaf
     return jax.tree.map(cast, tree)
+
+
+def checked_precision(call: str, precision: str | None) -> str | None:
+    """A precision to compute in, or `None`; `ValueError` for another one."""
+    if precision not in (None, "bfloat16", "float32"):
+        raise ValueError(
+            f"`{call}` must be 'bfloat16', 'float32' or None (float16 would need its losses "
+            f"scaled); got {precision!r}."
+        )
+    return precision
 
 
 def example_keys(seed: Words, counter: Words, count: int) -> Shaped[Key, " batch"]:

@@ -7,7 +7,6 @@ import operator
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
 from neuron.counters import as_count
@@ -172,23 +171,13 @@ def _values(task: Task, totals: dict[str, PyTree]) -> Record:
     return {name: value for name, value in numbers.items() if jnp.shape(value) == ()}
 
 
-def no_totals(state: TrainState, task: Task, data: Batch) -> dict[str, PyTree]:
-    """What metrics hold before the first step of an epoch."""
-
-    def sums() -> Sums:
-        model, rows = eqx.combine(state.params, task.frozen), task.batch_size
-        chunk = _chunk(state, task, jnp.zeros(rows, jnp.int32))
-        batch = _rows(data, chunk.places)
-        before = renewed(state.model_state)
-        return sums_of(task.scoring, model, before, batch, chunk.present, chunk.keys)[0]
-
-    if not task.scoring.metrics:
-        return {}
-    like = jax.eval_shape(sums)
-    steps = task.steps_per_epoch
-    totals = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.metrics)
-    rows = jax.tree.map(lambda leaf: np.zeros((steps, *leaf.shape), leaf.dtype), like.rows)
-    return totals | {name: (kept, weight - 1) for name, (kept, weight) in rows.items()}
+def first_sums(state: TrainState, task: Task, data: Batch) -> Sums:
+    """The sums of a batch at the state's weights: by their shapes one knows what metrics hold."""
+    model, rows = eqx.combine(state.params, task.frozen), task.batch_size
+    chunk = _chunk(state, task, jnp.zeros(rows, jnp.int32))
+    batch = _rows(data, chunk.places)
+    before = renewed(state.model_state)
+    return sums_of(task.scoring, model, before, batch, chunk.present, chunk.keys)[0]
 
 
 def _named(kind: str, parts: Parts) -> Record:

@@ -1,0 +1,92 @@
+"""Driving. The host's loop around the program: on to the next step at which somebody must look."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from neuron.callbacks import Hooks, Logs
+from neuron.errors import NonFiniteLossError
+from neuron.evaluation import computed
+from neuron.interrupts import Interrupts
+from neuron.metrics import Metric
+from neuron.place import Place
+from neuron.run import Run
+from neuron.slices import Slices
+from neuron.step import Task
+
+
+if TYPE_CHECKING:
+    from neuron.trainer import Trainer
+
+
+def drive(
+    trainer: "Trainer",
+    run: Run,
+    place: Place,
+    hooks: Hooks,
+    *,
+    metrics: dict[str, Metric],
+    task: Callable[[], Task],
+    validate: Callable[[], Logs] | None,
+) -> None:
+    """Trains to the trainer's final step, or until it is stopped.
+
+    **Arguments:**
+
+    - `trainer`: whose callbacks look at it.
+    - `run`, `place`: what is driven, and where it stands.
+    - `metrics`: those that the program records no number of: they are read from the state where an
+        epoch ends.
+    - `task`: makes the run's task anew, after a hyperparameter has changed.
+    - `validate`: evaluates the held-out rows, where there are any.
+    """
+    slices, optimizer = Slices(run.program.work), trainer.optimizer
+    by_epoch = validate or metrics or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
+    with Interrupts() as interrupts:
+        for callback in hooks.on("on_fit_begin"):
+            callback.on_fit_begin(trainer)
+        while place.step < trainer.final_step and trainer.stopped is None:
+            interrupts.check()
+            if place.position == 0:
+                for callback in hooks.on("on_epoch_begin"):
+                    callback.on_epoch_begin(trainer)
+            if trainer.optimizer is not optimizer:
+                optimizer = trainer.optimizer
+                run.use(task())
+            until = hooks.next_look(place.step, trainer.final_step)
+            if by_epoch:
+                until = min(until, place.epoch_end)
+            _advance(trainer, run, place, slices, until - place.step)
+            for callback in hooks.due(place.step):
+                callback.on_step_end(trainer, trainer.history.last())
+            if place.position == 0 and by_epoch:
+                totals = {name: trainer.state.metrics[name] for name in metrics}
+                trainer.history.record_epoch(place.epoch, computed(metrics, totals))
+                _end_epoch(trainer, hooks, validate)
+        interrupts.check()
+
+
+def _advance(trainer: "Trainer", run: Run, place: Place, slices: Slices, most: int) -> None:
+    """Some steps of the program, and what they recorded."""
+    steps = min(most, slices.steps())
+    taken, records = run.take(steps)
+    trainer.history.record(
+        {name: values[:taken] for name, values in records.items()},
+        slices.took(taken),
+        step=place.step,
+        epoch=place.epoch,
+        position=place.position,
+        steps_per_epoch=place.steps_per_epoch,
+    )
+    place.advance(taken)
+    if taken < steps:
+        raise NonFiniteLossError(place.step, float(records["loss"][taken]))
+
+
+def _end_epoch(trainer: "Trainer", hooks: Hooks, validate: Callable[[], Logs] | None) -> None:
+    if validate is not None:
+        logs = {f"val_{name}": value for name, value in validate().items()}
+        trainer.history.record_epoch(trainer.epoch, logs)
+        for callback in hooks.on("on_validation_end"):
+            callback.on_validation_end(trainer, logs)
+    for callback in hooks.on("on_epoch_end"):
+        callback.on_epoch_end(trainer, trainer.history.epochs[-1])

@@ -1,0 +1,54 @@
+"""Place. Where a run stands, as the host counts it without asking the device."""
+
+import dataclasses
+
+import numpy as np
+
+from neuron.counters import number, words
+from neuron.state import TrainState
+
+
+@dataclasses.dataclass
+class Place:
+    """How many steps and epochs a run has taken, and its place in the epoch under way.
+
+    `steps_per_epoch` is 0 where nobody has said yet how data are cut.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    steps_per_epoch: int = 0
+
+    def move_to(self, state: TrainState) -> None:
+        """To where a state's own counters say."""
+        self.step, self.epoch = number(state.step), number(state.epoch)
+        self.position = int(state.position)
+
+    @property
+    def epoch_end(self) -> int:
+        """The step at which the epoch under way ends."""
+        return self.step - self.position + self.steps_per_epoch
+
+    def cut(self, steps_per_epoch: int) -> None:
+        """Goes on with epochs of that many steps; data that is cut in another way than before
+        starts with an epoch of its own."""
+        recut = self.steps_per_epoch not in (0, steps_per_epoch)
+        if self.position and (recut or self.position >= steps_per_epoch):
+            self.epoch, self.position = self.epoch + 1, 0
+        self.steps_per_epoch = steps_per_epoch
+
+    def advance(self, steps: int) -> None:
+        """That many steps on."""
+        self.step += steps
+        epochs, self.position = divmod(self.position + steps, self.steps_per_epoch)
+        self.epoch += epochs
+
+    def put_into(self, state: TrainState) -> TrainState:
+        """A state that goes on from here."""
+        return dataclasses.replace(
+            state,
+            epoch=words(self.epoch),
+            position=np.array(self.position, np.uint32),
+            stopped=np.zeros((), bool),
+        )
