@@ -6,6 +6,8 @@ from neuron.callbacks import PrintLog as PrintLog
 from neuron.callbacks import ProgressBar as ProgressBar
 from neuron.data import DataLoader as DataLoader
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
+from neuron.finder import RateSearch as RateSearch
+from neuron.finder import find_learning_rate as find_learning_rate
 from neuron.history import History as History
 from neuron.layers import Dense as Dense
 from neuron.losses import BinaryCrossEntropy as BinaryCrossEntropy

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from neuron.optimizers import is_rate
+from neuron.plotting import axes_for
 from neuron.types import Number
 
 
@@ -167,14 +168,7 @@ class History:
 
         - `ImportError` without matplotlib, which the extra `neuron-equinox[plot]` brings.
         """
-        if ax is None:
-            try:
-                import matplotlib.pyplot as plt
-            except ImportError as error:
-                raise ImportError(
-                    "`History.plot()` draws with matplotlib; install `neuron-equinox[plot]`."
-                ) from error
-            _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+        ax = axes_for("History.plot()", ax)
         loss = self["loss"]
         ax.plot(np.arange(1, len(loss) + 1), loss, lw=0.6, alpha=0.5, label="loss of each step")
         for name, label in (("loss", "mean of each epoch"), ("val_loss", "validation")):

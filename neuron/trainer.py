@@ -1,5 +1,7 @@
 """The trainer. It holds the parts and the state of a run, and drives."""
 
+import copy
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -150,7 +152,7 @@ class Trainer:
         self._state = on_entry(state, self._device)
         self._place = Place()
         self._place.move_to(state)
-        self.history = History(finisher(objective), measured)
+        self.history = self._new_history()
         self.final_step = 0
         self.stopped: str | None = None
         self._run: Run | None = None
@@ -199,6 +201,16 @@ class Trainer:
     def snapshot(self) -> TrainState:
         """A copy of the state, to keep."""
         return copied(self.state)
+
+    def copy(self) -> "Trainer":
+        """Another trainer at the same point of the same run, which then goes its own way: without
+        callbacks, and with a history that begins here."""
+        other = copy.copy(self)
+        other._state, other._run = self.snapshot(), None
+        other._place = dataclasses.replace(self._place)
+        other._hooks = Hooks([])
+        other.history = self._new_history()
+        return other
 
     def fit(
         self,
@@ -345,6 +357,9 @@ class Trainer:
     def stop(self, reason: str) -> None:
         """Ends the running fit where it stands, once the hooks of this look have been called."""
         self.stopped = reason
+
+    def _new_history(self) -> History:
+        return History(finisher(self._scoring.objective), self._scoring.metrics)
 
     def _begin(self, loader: DataLoader, more: int) -> Run:
         self._place.cut(len(loader))

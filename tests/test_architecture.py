@@ -16,7 +16,8 @@ GROUND = {
     "optimizers", "samplers", "selection", "state", "kernel", "step", "run", "evaluation",
 }  # fmt: skip
 UPPER = {
-    "data", "history", "callbacks", "interrupts", "slices", "place", "driving", "trainer",
+    "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving", "trainer",
+    "finder",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
@@ -125,7 +126,7 @@ def test_the_ground_floor_is_pure(file):
 
 @on(UPPER)
 def test_the_upper_floor_needs_jax_and_the_standard_library(file):
-    optional = {"callbacks": {"tqdm"}, "history": {"matplotlib"}}.get(room_of(file), set())
+    optional = {"callbacks": {"tqdm"}, "plotting": {"matplotlib"}}.get(room_of(file), set())
     assert packages(file) - sys.stdlib_module_names <= LIBRARIES | optional
 
 
