@@ -22,28 +22,33 @@ class Scoring(eqx.Module):
     metrics: dict[str, Metric]
     precision: str | None = eqx.field(static=True)
 
+    def __call__(
+        self, model: Model, model_state: ModelState, example: Batch, key: Key
+    ) -> tuple[Terms, dict[str, PyTree], ModelState]:
+        """One example's terms, what the metrics observe of it, and the model's state after it."""
+        answer = self.objective(model, model_state, example, key=key)
+        terms, after = _as_terms(type(self.objective).__name__, answer)
+        for name in self.metrics:
+            _check_comparable(name, type(self.objective).__name__, terms, example)
+        seen = {n: m.observe(terms.prediction, example.targets) for n, m in self.metrics.items()}
+        return terms, seen, after
+
     def check(self, model: Model, model_state: ModelState, data: Batch) -> None:
         """Refuses data (rows first, on the host) that can not be meant, before compiling."""
         self.objective.check(model, model_state, data)
         if not self.metrics:
             return
-        rows = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), data
-        )
-        predict = lambda rows: self._prediction(model, model_state, rows)
-        prediction = jax.eval_shape(predict, rows)
-        for metric in self.metrics.values():
-            metric.check(jax.tree.map(without_rows, prediction), data.targets)
 
-    def _prediction(self, model: Model, model_state: ModelState, data: Batch) -> PyTree:
-        def one(example: Batch) -> PyTree:
+        def predictions(examples: Batch) -> PyTree:
             key = jax.random.key(0)
-            terms, _ = self.objective(model, renewed(model_state), example, key=key)
-            for name, metric in self.metrics.items():
-                _observe(name, metric, self.objective, terms, example)
-            return terms.prediction
+            one = lambda example: self(model, renewed(model_state), example, key)[0].prediction
+            return jax.vmap(one, axis_name=batch_axis(model))(examples)
 
-        return jax.vmap(one, axis_name=batch_axis(model))(Batch(data.inputs, data.targets))
+        one_row = lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype)
+        examples = jax.tree.map(one_row, Batch(data.inputs, data.targets))
+        prediction = jax.tree.map(without_rows, jax.eval_shape(predictions, examples))
+        for metric in self.metrics.values():
+            metric.check(prediction, data.targets)
 
 
 class Sums(eqx.Module):
@@ -84,12 +89,7 @@ def sums_of(
     examples = Batch(in_precision(scoring.precision, batch.inputs), batch.targets)
 
     def score(example: Batch, key: Key) -> tuple[Any, ModelState]:
-        terms, after = scoring.objective(model, model_state, example, key=key)
-        _check_terms(scoring.objective, terms)
-        seen = {
-            name: _observe(name, metric, scoring.objective, terms, example)
-            for name, metric in scoring.metrics.items()
-        }
+        terms, seen, after = scoring(model, model_state, example, key)
         return (terms.value, terms.weight, terms.logs, seen), after
 
     over_batch = jax.vmap(score, out_axes=(0, None), axis_name=batch_axis(model))
@@ -156,17 +156,18 @@ def example_keys(seed: Words, counter: Words, count: int) -> Shaped[Key, " batch
     )
 
 
-def _check_terms(objective: Objective, terms: Any) -> None:
-    name = type(objective).__name__
-    if not isinstance(terms, Terms):
+def _as_terms(name: str, answer: Any) -> tuple[Terms, ModelState]:
+    """What an objective of that name says of an example, if that can be meant."""
+    pair = isinstance(answer, tuple) and len(answer) == 2
+    if not pair or not isinstance(answer[0], Terms):
         raise TypeError(
-            f"`{name}.__call__` must return `(neuron.Terms(...), model_state)`; got "
-            f"{type(terms).__name__} in the place of the terms."
+            f"`{name}.__call__` must return `(neuron.Terms(...), model_state)`; got {answer!r}."
         )
+    terms: Terms = answer[0]
     for kind in ("value", "weight", "logs"):
         shapes = jax.tree.map(jnp.shape, getattr(terms, kind))
-        flat = list(shapes.values()) if isinstance(shapes, dict) else [shapes]
-        if any(shape != () for shape in flat):
+        every = list(shapes.values()) if isinstance(shapes, dict) else [shapes]
+        if any(shape != () for shape in every):
             raise ValueError(
                 f"`neuron.Terms({kind}=...)` must be scalars of one example; {name} gave shape "
                 f"{shapes}. Take the mean over the outputs."
@@ -178,20 +179,15 @@ def _check_terms(objective: Objective, terms: Any) -> None:
             f"`neuron.Terms(weight=...)` must be one weight, or be named as the values are; {name} "
             f"gave weights for {list(terms.weight)}."
         )
+    return answer
 
 
-def _observe(
-    name: str, metric: Metric, objective: Objective, terms: Terms, example: Batch
-) -> PyTree:
+def _check_comparable(metric: str, objective: str, terms: Terms, example: Batch) -> None:
+    compares = f"`Trainer(metrics={{{metric!r}: ...}})` compares predictions with targets"
     if terms.prediction is None:
         raise ValueError(
-            f"`Trainer(metrics={{{name!r}: ...}})` compares predictions with targets; "
-            f"{type(objective).__name__} gives no prediction. Return "
+            f"{compares}; {objective} gives no prediction. Return "
             "`neuron.Terms(..., prediction=...)`."
         )
     if example.targets is None:
-        raise ValueError(
-            f"`Trainer(metrics={{{name!r}: ...}})` compares predictions with targets; got data "
-            "without targets."
-        )
-    return metric.observe(terms.prediction, example.targets)
+        raise ValueError(f"{compares}; got data without targets.")
