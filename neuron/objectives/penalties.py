@@ -131,7 +131,7 @@ class Penalized(Objective):
 
     def check(self, model: Model, model_state: ModelState, data: Batch) -> None:
         self.objective.check(model, model_state, data)
-        jax.eval_shape(self.penalties, model)
+        jax.eval_shape(lambda: self.penalties(model))
 
 
 def _total(size: Any, penalty: L1 | L2, model: Model) -> Scalar:
