@@ -18,7 +18,8 @@ GROUND = {
 UPPER = {"data", "history", "callbacks", "interrupts", "slices", "trainer"}
 COMPILING = {"run", "evaluation", "kernel", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
-LIBRARIES = {"jax", "equinox", "jaxtyping", "numpy", "neuron"}
+# Equinox prints modules by `wadler_lindig`, and asks a module of one's own for its words.
+LIBRARIES = {"jax", "equinox", "jaxtyping", "wadler_lindig", "numpy", "neuron"}
 PURE = {"abc", "collections", "dataclasses", "fnmatch", "functools", "inspect", "math", "typing"}
 
 
