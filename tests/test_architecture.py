@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 GROUND = {
     "types", "counters", "trees", "errors", "layers", "losses", "models", "objectives",
     "optimizers", "samplers", "selection", "state", "kernel", "step", "run", "evaluation",
+    "summaries",
 }  # fmt: skip
 UPPER = {"data", "history", "callbacks", "interrupts", "slices", "trainer"}
 COMPILING = {"run", "evaluation", "kernel", "samplers"}
