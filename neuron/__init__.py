@@ -50,6 +50,7 @@ from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential
 from neuron.samplers import Shuffle as Shuffle
 from neuron.state import TrainState as TrainState
+from neuron.summaries import summary as summary
 from neuron.trainer import Trainer as Trainer
 from neuron.types import Batch as Batch
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import wadler_lindig as wl
 from jaxtyping import Array, Float, Shaped
 
 from neuron.types import Key, whole_number
@@ -77,3 +78,24 @@ class Dense(eqx.Module):
         if self.out_features == "scalar":
             y = jnp.squeeze(y, 0)
         return y if self.activation is None else self.activation(y)
+
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc | None:
+        """The call that makes it, for the `repr` of this and of every module around it; all
+        fields where somebody asks for values, or while `__init__` has not set them."""
+        if not kwargs["short_arrays"] or "out_features" not in vars(self):
+            return None
+        words: list[wl.AbstractDoc] = [wl.TextDoc(str(self.in_features))]
+        if self.out_features != "scalar":
+            words.append(wl.TextDoc(str(self.out_features)))
+        if self.activation is not None:
+            name = getattr(self.activation, "__name__", None)
+            shown = wl.pdoc(self.activation, **kwargs) if name is None else wl.TextDoc(name)
+            words.append(wl.TextDoc("activation=") + shown)
+        # A part of a model has `None` in an array's place, a filter spec a boolean.
+        if self.bias is None and self.weight is not None:
+            words.append(wl.TextDoc("use_bias=False"))
+        dtype = getattr(self.weight, "dtype", None)
+        if dtype not in (None, jax.dtypes.canonicalize_dtype(float)):
+            words.append(wl.TextDoc(f"dtype={dtype}"))
+        begin, end = wl.TextDoc(f"{type(self).__name__}("), wl.TextDoc(")")
+        return wl.bracketed(begin, words, wl.comma, end, kwargs["indent"])

@@ -75,8 +75,12 @@ def whole_batch(model: Model, value: PyTree) -> PyTree:
     return jax.lax.all_gather(value, batch_axis(model))
 
 
-def check_state(model: Model, model_state: ModelState) -> None:
+def check_state(model: Model, model_state: ModelState, *, call: str = "Trainer") -> None:
     """Refuses a stateful model without its state, and a state without a stateful model.
+
+    **Arguments:**
+
+    - `call`: who was handed them, for the error.
 
     **Raises:**
 
@@ -86,16 +90,16 @@ def check_state(model: Model, model_state: ModelState) -> None:
     hint = "`model, state = equinox.nn.make_with_state(...)(...)`"
     if model_state is not None and not isinstance(model_state, eqx.nn.State):
         raise TypeError(
-            f"`Trainer(model_state=...)` must be the state of {hint}; got {model_state!r}."
+            f"`{call}(model_state=...)` must be the state of {hint}; got {model_state!r}."
         )
     if stateful and model_state is None:
         raise ValueError(
-            f"`Trainer(model)` must come with `model_state=` where layers have state; got none. "
+            f"`{call}(model)` must come with `model_state=` where layers have state; got none. "
             f"Make both by {hint}."
         )
     if not stateful and model_state is not None:
         raise ValueError(
-            f"`Trainer(model_state=...)` must belong to a model with stateful layers; got a state "
+            f"`{call}(model_state=...)` must belong to a model with stateful layers; got a state "
             f"for {type(model).__name__}, which has none."
         )
 

@@ -12,27 +12,22 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 GROUND = {
-    "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models", "objectives",
-    "optimizers", "samplers", "selection", "state", "kernel", "step", "run", "evaluation",
+    "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models",
+    "objectives", "optimizers", "samplers", "selection", "state", "kernel", "step", "run",
+    "evaluation", "summaries",
 }  # fmt: skip
 UPPER = {
-    "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving", "trainer",
-    "finder",
+    "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
+    "trainer", "finder",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
-LIBRARIES = {"jax", "equinox", "jaxtyping", "numpy", "neuron"}
+# Equinox prints modules by `wadler_lindig`, and asks a module of one's own for its words.
+LIBRARIES = {"jax", "equinox", "jaxtyping", "wadler_lindig", "numpy", "neuron"}
 PURE = {
-    "abc",
-    "collections",
-    "dataclasses",
-    "fnmatch",
-    "functools",
-    "inspect",
-    "math",
-    "operator",
+    "abc", "collections", "dataclasses", "fnmatch", "functools", "inspect", "math", "operator",
     "typing",
-}
+}  # fmt: skip
 
 
 def module_of(path):

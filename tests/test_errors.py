@@ -192,6 +192,27 @@ TABLE = [
     ("fractional layer", lambda: neuron.Dense(2.5, key=key), T, "whole number; got 2.5"),
     ("layer of 0", lambda: neuron.Dense(2, 0, key=key), V, r"Dense\(out_features=...\)"),
     ("layer of a name", lambda: neuron.Dense(2, "vector", key=key), T, "got 'vector'"),
+    # Summaries.
+    (
+        "summary of what can not be called",
+        lambda: neuron.summary({"a": y}, x[0]),
+        T,
+        r"callable on one example; got \{'a': f32\[8\]",
+    ),
+    ("summary of rows", lambda: neuron.summary(out(1), x), V, r"x of float32\[8, 2\] here"),
+    ("summary of lists", lambda: neuron.summary(out(1), [1.0, 2.0]), T, r"got \[1.0, 2.0\]"),
+    (
+        "summary of other leaves",
+        lambda: neuron.summary(out(1), trainable="head.*"),
+        V,
+        r"`summary\(trainable=...\)` must match a leaf; 'head.\*' is none of \['weight', 'bias'\]",
+    ),
+    (
+        "summary of a foreign state",
+        lambda: neuron.summary(out(1), model_state={"a": 1}),
+        T,
+        r"`summary\(model_state=...\)` must be the state",
+    ),
     # Parts of a trainer.
     (
         "model without arrays",

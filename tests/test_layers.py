@@ -1,5 +1,7 @@
 """Layers."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -143,3 +145,69 @@ def test_refuses_sizes_that_are_no_whole_numbers(unchecked, getkey, size):
 def test_refuses_what_is_not_one_example(unchecked, getkey, shape):
     with pytest.raises(TypeError, match=r"dot_general|matmul"):
         neuron.Dense(2, key=getkey())(jnp.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "text"),
+    [
+        ((2,), {}, "Dense(2)"),
+        ((2, 1), {}, "Dense(2, 1)"),
+        ((2, 8), {"activation": jax.nn.relu}, "Dense(2, 8, activation=relu)"),
+        (
+            (2,),
+            {"activation": jnp.tanh, "use_bias": False, "dtype": jnp.bfloat16},
+            "Dense(2, activation=tanh, use_bias=False, dtype=bfloat16)",
+        ),
+        (
+            (2,),
+            {"activation": neuron.Dense(1, 1, key=jr.key(0))},
+            "Dense(2, activation=Dense(1, 1))",
+        ),
+        (
+            (2,),
+            {"activation": functools.partial(max, 0)},
+            "Dense(2, activation=partial(<built-in function max>, 0))",
+        ),
+    ],
+)
+def test_reads_like_the_call_that_makes_it(getkey, sizes, options, text):
+    layer = neuron.Dense(*sizes, **options, key=getkey())
+    assert repr(layer) == str(layer) == text
+    assert repr(eqx.filter_eval_shape(lambda: layer)) == text
+
+
+def test_reads_so_inside_another_module(getkey):
+    layers = [
+        neuron.Dense(2, 8, activation=jax.nn.relu, key=getkey()),
+        neuron.Dense(8, key=getkey()),
+    ]
+    text = "Sequential(layers=(Dense(2, 8, activation=relu), Dense(8)))"
+    assert repr(eqx.nn.Sequential(layers)) == text
+    wide = eqx.tree_pformat(layers[0], width=20)
+    assert wide == "Dense(\n  2,\n  8,\n  activation=relu\n)"
+
+
+def test_dtype_is_shown_where_it_is_not_the_default(x64, getkey):
+    assert repr(neuron.Dense(2, key=getkey())) == "Dense(2)"
+    assert repr(neuron.Dense(2, dtype=jnp.float32, key=getkey())) == "Dense(2, dtype=float32)"
+
+
+def test_reads_well_in_parts_and_while_traced(getkey):
+    layer = neuron.Dense(2, 3, activation=jnp.tanh, key=getkey())
+    params, rest = eqx.partition(layer, eqx.is_array)
+    assert repr(params) == "Dense(2, 3)"
+    assert repr(rest) == "Dense(2, 3, activation=tanh)"
+    assert repr(jax.tree.map(lambda _: False, layer)) == "Dense(2, 3, activation=False)"
+    seen = []
+    eqx.filter_jit(lambda layer: seen.append(repr(layer)))(layer)
+    assert seen == ["Dense(2, 3, activation=tanh)"]
+
+
+def test_shows_its_values_where_somebody_asks(getkey):
+    layer = neuron.Dense(1, bias_init=jax.nn.initializers.constant(7), key=getkey())
+    assert "bias=Array([7.]" in eqx.tree_pformat(layer, short_arrays=False)
+
+
+def test_an_error_in_the_constructor_can_show_the_layer():
+    unfinished = object.__new__(neuron.Dense)
+    assert "weight=<uninitialised>" in repr(unfinished)

@@ -68,7 +68,7 @@ class Metric(Printable):
         """Two totals as one. Zeros are the total of no examples: merged, they change nothing."""
         return jax.tree.map(operator.add, one, other)
 
-    def check(self, prediction: PyTree, targets: np.ndarray) -> None:
+    def check(self, prediction: PyTree, targets: PyTree) -> None:
         """Refuses targets (rows first, on the host) that can not be meant, before compiling.
 
         **Arguments:**
