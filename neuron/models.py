@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
-from neuron.trees import Static, arrays_of, compiled_in
+from neuron.trees import Shapes, Static, compiled_in, structure
 from neuron.types import Key, Model, ModelState
 
 
@@ -123,8 +123,7 @@ def prediction_like(model: Model, model_state: ModelState, inputs: PyTree) -> Py
     """
     parts = (model, model_state)
     leaves, treedef = jax.tree.flatten(jax.tree.map(without_rows, inputs))
-    arrays = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays_of(parts))
-    return _prediction_like(Static(parts), arrays, tuple(leaves), treedef)
+    return _prediction_like(*structure(parts), tuple(leaves), treedef)
 
 
 def without_rows(rows: Any) -> jax.ShapeDtypeStruct:
@@ -133,7 +132,7 @@ def without_rows(rows: Any) -> jax.ShapeDtypeStruct:
 
 
 @functools.lru_cache(maxsize=256)
-def _prediction_like(static: Static, arrays: tuple, leaves: tuple, treedef: Any) -> PyTree:
+def _prediction_like(static: Static, arrays: Shapes, leaves: tuple, treedef: Any) -> PyTree:
     def predict(arrays: tuple, rows: PyTree, key: Key) -> PyTree:
         model, model_state = static.combine(arrays)
         model = for_inference(model)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Int, PyTree
 from neuron.kernel import as_one_kernel, fits_one_kernel, work
 from neuron.state import TrainState
 from neuron.step import Sums, Task, first_sums, training_step
-from neuron.trees import Static, arrays_of, kept
+from neuron.trees import Shapes, Static, arrays_of, kept, structure
 from neuron.types import Batch, Device, Indices
 
 
@@ -27,7 +27,6 @@ CAPACITY = 1 << 15
 _BLOCK = 128
 
 Leaves = Sequence[Array]
-Shapes = tuple[jax.ShapeDtypeStruct, ...]
 Record = dict[str, Array]
 Records = dict[Any, Array]
 
@@ -138,10 +137,8 @@ def _first_sums(statics: tuple[Static, ...], shapes: tuple[Shapes, ...]) -> Sums
 
 
 def _structure(*trees: PyTree) -> tuple[tuple[Static, ...], tuple[Shapes, ...]]:
-    shapes = tuple(
-        tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays_of(tree)) for tree in trees
-    )
-    return tuple(Static(tree) for tree in trees), shapes
+    statics, shapes = zip(*map(structure, trees), strict=True)
+    return statics, shapes
 
 
 class Run:

@@ -13,6 +13,9 @@ from jaxtyping import Array, PyTree
 from neuron.types import Device
 
 
+Shapes = tuple[jax.ShapeDtypeStruct, ...]
+
+
 class Static:
     """A tree without its arrays: structure, functions and static fields, compared by value.
 
@@ -44,6 +47,11 @@ class Static:
 def arrays_of(tree: PyTree) -> list[Array]:
     """The arrays among a tree's leaves, in order."""
     return [leaf for leaf in jtu.tree_leaves(tree) if isinstance(leaf, Array)]
+
+
+def structure(tree: PyTree) -> tuple[Static, Shapes]:
+    """A tree's static part, and the shapes and types of its arrays: what tracing depends on."""
+    return Static(tree), tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays_of(tree))
 
 
 def on_entry(tree: PyTree, device: Device) -> PyTree:

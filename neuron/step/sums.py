@@ -1,5 +1,6 @@
 """The batch axis: an objective and metrics, of one example each, over the rows of a batch."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -11,6 +12,7 @@ from neuron.counters import fold_in, key_of
 from neuron.metrics import Metric
 from neuron.models import batch_axis, renewed, without_rows
 from neuron.objectives import Objective, Parts, Terms
+from neuron.trees import Shapes, Static, structure
 from neuron.types import Batch, Key, Model, ModelState, Scalar, Words
 
 
@@ -39,14 +41,9 @@ class Scoring(eqx.Module):
         if not self.metrics:
             return
 
-        def predictions(examples: Batch) -> PyTree:
-            key = jax.random.key(0)
-            one = lambda example: self(model, renewed(model_state), example, key)[0].prediction
-            return jax.vmap(one, axis_name=batch_axis(model))(examples)
-
         one_row = lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype)
         examples = jax.tree.map(one_row, Batch(data.inputs, data.targets))
-        prediction = jax.tree.map(without_rows, jax.eval_shape(predictions, examples))
+        prediction = _prediction_like(*structure((self, model, model_state)), Static(examples))
         for metric in self.metrics.values():
             metric.check(prediction, data.targets)
 
@@ -154,6 +151,21 @@ def example_keys(seed: Words, counter: Words, count: int) -> Shaped[Key, " batch
     return jax.vmap(lambda place: jax.random.fold_in(key, place))(
         jnp.arange(count, dtype=jnp.uint32)
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _prediction_like(static: Static, shapes: Shapes, examples: Static) -> PyTree:
+    """The shape and type of what an objective predicts of one example; also sees to it that the
+    metrics can observe it."""
+
+    def predictions(arrays: tuple, examples: Batch) -> PyTree:
+        scoring, model, model_state = static.combine(arrays)
+        key = jax.random.key(0)
+        one = lambda example: scoring(model, renewed(model_state), example, key)[0].prediction
+        return jax.vmap(one, axis_name=batch_axis(model))(examples)
+
+    rows = jax.eval_shape(predictions, shapes, examples.combine([]))
+    return jax.tree.map(without_rows, rows)
 
 
 def _as_terms(name: str, answer: Any) -> tuple[Terms, ModelState]:
