@@ -12,14 +12,17 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 GROUND = {
-    "types", "counters", "trees", "errors", "layers", "losses", "models", "objectives",
+    "types", "counters", "trees", "errors", "layers", "losses", "metrics", "models", "objectives",
     "optimizers", "samplers", "selection", "state", "kernel", "step", "run", "evaluation",
 }  # fmt: skip
 UPPER = {"data", "history", "callbacks", "interrupts", "slices", "trainer"}
 COMPILING = {"run", "evaluation", "kernel", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
 LIBRARIES = {"jax", "equinox", "jaxtyping", "numpy", "neuron"}
-PURE = {"abc", "collections", "dataclasses", "fnmatch", "functools", "inspect", "math", "typing"}
+PURE = {
+    "abc", "collections", "dataclasses", "fnmatch", "functools", "inspect", "math", "operator",
+    "typing",
+}  # fmt: skip
 
 
 def module_of(path):

@@ -1,4 +1,9 @@
-"""Metrics. A metric observes one example; the program sums, over training and held-out rows alike."""
+"""Metrics. A metric observes one example; sums over examples give the value."""
 
+from neuron.metrics.classification import Accuracy as Accuracy
+from neuron.metrics.classification import ConfusionMatrix as ConfusionMatrix
+from neuron.metrics.detection import F1 as F1
+from neuron.metrics.detection import Precision as Precision
+from neuron.metrics.detection import Recall as Recall
 from neuron.metrics.metric import Gathered as Gathered
 from neuron.metrics.metric import Metric as Metric
