@@ -7,3 +7,5 @@ from neuron.metrics.detection import Precision as Precision
 from neuron.metrics.detection import Recall as Recall
 from neuron.metrics.metric import Gathered as Gathered
 from neuron.metrics.metric import Metric as Metric
+from neuron.metrics.probability import CalibrationError as CalibrationError
+from neuron.metrics.probability import Perplexity as Perplexity
