@@ -28,11 +28,13 @@ from neuron.losses import Quantile as Quantile
 from neuron.losses import RootMeanSquaredError as RootMeanSquaredError
 from neuron.losses import SquaredHinge as SquaredHinge
 from neuron.metrics import F1 as F1
+from neuron.metrics import R2 as R2
 from neuron.metrics import Accuracy as Accuracy
 from neuron.metrics import CalibrationError as CalibrationError
 from neuron.metrics import ConfusionMatrix as ConfusionMatrix
 from neuron.metrics import Gathered as Gathered
 from neuron.metrics import Metric as Metric
+from neuron.metrics import PearsonCorrelation as PearsonCorrelation
 from neuron.metrics import Perplexity as Perplexity
 from neuron.metrics import Precision as Precision
 from neuron.metrics import Recall as Recall

@@ -9,3 +9,5 @@ from neuron.metrics.metric import Gathered as Gathered
 from neuron.metrics.metric import Metric as Metric
 from neuron.metrics.probability import CalibrationError as CalibrationError
 from neuron.metrics.probability import Perplexity as Perplexity
+from neuron.metrics.regression import R2 as R2
+from neuron.metrics.regression import PearsonCorrelation as PearsonCorrelation
