@@ -29,7 +29,9 @@ from neuron.losses import RootMeanSquaredError as RootMeanSquaredError
 from neuron.losses import SquaredHinge as SquaredHinge
 from neuron.metrics import F1 as F1
 from neuron.metrics import R2 as R2
+from neuron.metrics import ROCAUC as ROCAUC
 from neuron.metrics import Accuracy as Accuracy
+from neuron.metrics import AveragePrecision as AveragePrecision
 from neuron.metrics import CalibrationError as CalibrationError
 from neuron.metrics import ConfusionMatrix as ConfusionMatrix
 from neuron.metrics import Gathered as Gathered

@@ -9,5 +9,7 @@ from neuron.metrics.metric import Gathered as Gathered
 from neuron.metrics.metric import Metric as Metric
 from neuron.metrics.probability import CalibrationError as CalibrationError
 from neuron.metrics.probability import Perplexity as Perplexity
+from neuron.metrics.ranking import ROCAUC as ROCAUC
+from neuron.metrics.ranking import AveragePrecision as AveragePrecision
 from neuron.metrics.regression import R2 as R2
 from neuron.metrics.regression import PearsonCorrelation as PearsonCorrelation
