@@ -1,5 +1,6 @@
 """Metrics. A metric observes one example; sums over examples give the value."""
 
+from neuron.metrics.adapters import as_metric as as_metric
 from neuron.metrics.classification import Accuracy as Accuracy
 from neuron.metrics.classification import ConfusionMatrix as ConfusionMatrix
 from neuron.metrics.detection import F1 as F1
