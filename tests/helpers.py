@@ -1,7 +1,12 @@
 """What several tests use."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+import neuron
 
 
 def line(rows=1000, noise=0.1):
@@ -46,3 +51,32 @@ def tree_allclose(tree, other, *, rtol=1e-5, atol=1e-8):
         and np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
         for a, b in zip(leaves, others, strict=True)
     )
+
+
+def measured(metric, predictions, targets, weight=None, cuts=(), *, double=False):
+    """The value of a metric over rows that are cut into batches, each totaled by itself.
+
+    Totals are merged as they are, or on the host in double precision; those of all rows are
+    always there.
+    """
+    weight = np.ones(len(targets)) if weight is None else np.asarray(weight)
+    rows = predictions, targets, weight.astype(jnp.result_type(float))
+    pieces = zip(*(np.split(np.asarray(each), cuts) for each in rows), strict=True)
+    totals = [_total(metric, *piece) for piece in pieces]
+    if isinstance(metric, neuron.Gathered):
+        totals = jax.tree.map(np.asarray, totals)
+        return metric.compute(functools.reduce(metric.merge, totals))
+    if double:
+        totals = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), totals)
+        return metric.compute(functools.reduce(metric.merge, totals))
+    return _value(metric, totals)
+
+
+@jax.jit
+def _total(metric, predictions, targets, weight):
+    return metric.total(jax.vmap(metric.observe)(predictions, targets), weight)
+
+
+@jax.jit
+def _value(metric, totals):
+    return metric.compute(functools.reduce(metric.merge, totals))

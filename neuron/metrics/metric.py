@@ -2,6 +2,7 @@
 computed."""
 
 import abc
+import math
 import operator
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from neuron.types import Printable
+from neuron.types import Number, Printable
 
 
 class Metric(Printable):
@@ -51,7 +52,7 @@ class Metric(Printable):
         """
 
     @abc.abstractmethod
-    def compute(self, total: PyTree) -> Array:
+    def compute(self, total: PyTree) -> Number:
         """The value, a number or an array of them, from what all examples showed."""
 
     def total(self, observations: PyTree, weight: Float[Array, " batch"]) -> PyTree:
@@ -103,3 +104,9 @@ def weighted_sum(rows: Array, weight: Float[Array, " batch"]) -> Array:
     """The sum of weight times row; what has weight 0 is left out, even if it is infinite."""
     weight = weight.reshape(-1, *[1] * (rows.ndim - 1))
     return jnp.sum(jnp.where(weight > 0, weight * rows, 0), axis=0)
+
+
+def ratio(above: Any, below: Any, empty: float = math.nan) -> Array:
+    """`above / below`, and `empty` where there is nothing to divide by; of JAX or of NumPy."""
+    nothing = below == 0
+    return jnp.where(nothing, empty, above / (below + nothing))

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, PyTree
 
-from neuron.metrics.conversion import as_metric
+from neuron.metrics.adapters import as_metric
 from neuron.metrics.metric import Metric
 from neuron.objectives import entry
 
