@@ -82,8 +82,8 @@ def functions_of(name):
 @each_name
 def test_arguments_are_documented_in_their_order(name):
     for node in functions_of(name):
-        rest = [node.args.kwarg] if node.args.kwarg else []
-        arguments = [a.arg for a in (*node.args.args, *node.args.kwonlyargs, *rest)]
+        many, rest = ([a] if a else [] for a in (node.args.vararg, node.args.kwarg))
+        arguments = [a.arg for a in (*node.args.args, *many, *node.args.kwonlyargs, *rest)]
         arguments = [name for name in arguments if name not in ("self", "cls")]
         doc = ast.get_docstring(node) or ""
         # An error is made by the trainer alone.
