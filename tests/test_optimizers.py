@@ -21,6 +21,11 @@ def decaying(count):
 
 warm_up = optax.warmup_cosine_decay_schedule(0.0, 0.02, 100, 1000, 0.001)
 
+
+def but_the_bias(params):
+    return eqx.tree_at(lambda net: net.bias, jax.tree.map(lambda _: True, params), False)
+
+
 # Where a step's size depends on the last few gradients alone, Adam at its minimum is chaotic: any two
 # programs part. So b2 is never small here.
 TWINS = [
@@ -31,11 +36,11 @@ TWINS = [
         optax.sgd(0.05, momentum=0.9, nesterov=True),
     ),
     (
-        neuron.SGD(0.05, weight_decay=0.01),
+        neuron.SGD(0.05, weight_decay=0.01, decay="*"),
         optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.05)),
     ),
     (
-        neuron.SGD(0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
+        neuron.SGD(0.05, momentum=0.8, nesterov=True, weight_decay=0.01, decay="*"),
         optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.05, momentum=0.8, nesterov=True)),
     ),
     (neuron.SGD(decaying, momentum=0.9), optax.sgd(decaying, momentum=0.9)),
@@ -45,12 +50,19 @@ TWINS = [
         optax.adam(0.02, b1=0.7, b2=0.99, eps=0.1),
     ),
     (neuron.Adam(warm_up), optax.adam(warm_up)),
-    (neuron.AdamW(0.01), optax.adamw(0.01)),
+    (neuron.AdamW(0.01, decay="*"), optax.adamw(0.01)),
     (
-        neuron.AdamW(0.02, b1=0.7, b2=0.99, eps=0.1, weight_decay=0.1),
+        neuron.AdamW(0.02, b1=0.7, b2=0.99, eps=0.1, weight_decay=0.1, decay="*"),
         optax.adamw(0.02, b1=0.7, b2=0.99, eps=0.1, weight_decay=0.1),
     ),
-    (neuron.AdamW(decaying, weight_decay=0.1), optax.adamw(decaying, weight_decay=0.1)),
+    (
+        neuron.AdamW(decaying, weight_decay=0.1, decay="*"),
+        optax.adamw(decaying, weight_decay=0.1),
+    ),
+    (
+        neuron.AdamW(0.02, weight_decay=0.1),
+        optax.adamw(0.02, weight_decay=0.1, mask=but_the_bias),
+    ),
 ]
 OPTIMIZERS = [
     neuron.SGD(0.1),

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from neuron.optimizers.optimizer import Optimizer, as_like
+from neuron.optimizers.fields import as_like
+from neuron.optimizers.optimizer import Optimizer
 from neuron.optimizers.transformation import as_optimizer
 from neuron.types import Number, Params, Scalar, hyperparameter
 

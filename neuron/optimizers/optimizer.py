@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
+from neuron.optimizers.fields import as_like, not_negative
 from neuron.types import Number, Params, Printable, Scalar, hyperparameter
 
 
@@ -119,21 +120,6 @@ def zeros_like(params: Params) -> Params:
     return jax.tree.map(jnp.zeros_like, params)
 
 
-def as_like(like: Array, value: Any) -> Array:
-    """A number in another array's type."""
-    return jnp.asarray(value, like.dtype)
-
-
 def rate_field(call: str, rate: Rate) -> Any:
     """A learning rate as a field: a checked number, or a function of the count as it is."""
     return rate if callable(rate) else not_negative(f"{call}(learning_rate=...)", rate)
-
-
-def not_negative(call: str, value: Number) -> Any:
-    """A number of at least 0 as a field."""
-    return hyperparameter(call, value, "at least 0", lambda v: v >= 0)
-
-
-def fraction(call: str, value: Number) -> Any:
-    """A number in [0, 1) as a field."""
-    return hyperparameter(call, value, "in [0, 1)", lambda v: 0 <= v < 1)
