@@ -252,6 +252,29 @@ def third_update(optimizer):
 
 
 @pytest.mark.parametrize(("optimizer", "numbers"), NUMBERS)
+def test_numbers_tells_what_can_be_changed(optimizer, numbers):
+    assert optimizer.with_numbers(**numbers).numbers() == numbers
+    assert all(type(value) is float for value in optimizer.numbers().values())
+
+
+def test_what_is_no_number_is_not_told():
+    class Odd(SignDescent):
+        key: jax.Array
+        table: jax.Array
+        on: jax.Array
+
+    odd = Odd(jnp.array(0.5), jr.key(0), jnp.ones(2), jnp.array(True))
+    assert odd.numbers() == {"learning_rate": 0.5}
+    assert neuron.SGD(decaying).numbers() == {"weight_decay": 0.0}
+    assert as_optimizer(optax.sgd(0.1)).numbers() == {}
+
+
+def test_a_traced_number_stays_traced():
+    half = lambda rate: neuron.SGD(rate).with_numbers(weight_decay=0.5).numbers()["learning_rate"]
+    assert jax.vmap(half)(jnp.array([0.1, 0.2])).tolist() == jnp.array([0.1, 0.2]).tolist()
+
+
+@pytest.mark.parametrize(("optimizer", "numbers"), NUMBERS)
 def test_changed_numbers_are_those_of_a_new_optimizer(optimizer, numbers):
     assert same(optimizer.with_numbers(**numbers), type(optimizer)(**numbers))
     assert same(optimizer.with_numbers(), optimizer)

@@ -3,6 +3,8 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 from neuron.types import Number, hyperparameter
@@ -21,3 +23,15 @@ def fraction(call: str, value: Number) -> Any:
 def as_like(like: Array, value: Any) -> Array:
     """A number in another array's type."""
     return jnp.asarray(value, like.dtype)
+
+
+def is_number(field: Any) -> bool:
+    """Whether a field is a number, which may change."""
+    if not isinstance(field, np.ndarray | Array) or field.ndim != 0:
+        return False
+    return jnp.issubdtype(field.dtype, jnp.floating) or jnp.issubdtype(field.dtype, jnp.integer)
+
+
+def value_of(field: Any) -> Any:
+    """A field's number for a reader; as it is where it is traced."""
+    return field if isinstance(field, Tracer) else float(field)

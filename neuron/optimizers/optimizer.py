@@ -3,15 +3,14 @@
 import abc
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Int, PyTree
 
-from neuron.optimizers.fields import as_like, not_negative
+from neuron.optimizers.fields import as_like, is_number, not_negative, value_of
 from neuron.types import Number, Params, Printable, Scalar, hyperparameter
 
 
@@ -73,6 +72,11 @@ class Optimizer(Printable):
         del grads, state, params
         return {}
 
+    def numbers(self) -> dict[str, Any]:
+        """The numbers that `with_numbers` changes, by name, as they are now: floats."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value_of(field) for name, field in fields.items() if is_number(field)}
+
     def with_numbers(self, **numbers: Number) -> "Optimizer":
         """The same optimizer with other numbers: same structure, so no recompile.
 
@@ -81,17 +85,23 @@ class Optimizer(Printable):
         - `ValueError` for a name that is no number of this optimizer, or a value out of its range;
             `TypeError` for what is no number.
         """
+        refuse_unknown(self, numbers)
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        known = [name for name, value in fields.items() if isinstance(value, np.ndarray | Array)]
         for name in numbers:
-            if name not in known:
-                raise ValueError(
-                    f"`set({name}=...)` must name a number of {self!r}; there are {known}."
-                )
             numbers[name] = hyperparameter(
                 f"set({name}=...)", numbers[name], "finite", math.isfinite
             )
         return type(self)(**fields | numbers)
+
+
+def refuse_unknown(optimizer: Optimizer, names: Iterable[str]) -> None:
+    """Refuses to set what is no number of an optimizer."""
+    known = list(optimizer.numbers())
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"`set({name}=...)` must name a number of {optimizer!r}; there are {known}."
+            )
 
 
 def scaled(direction: Params, rate: Scalar) -> Params:
