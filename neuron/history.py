@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from neuron.optimizers import is_rate
 from neuron.types import Number
 
 
@@ -23,7 +24,7 @@ class History:
 
     `history["loss"]` is every step's loss, in the loss's own type; `history.epochs` is a list
     of rows with `epoch`, `step`, `loss` (the exact weighted mean over the epoch's examples),
-    the `val_*` of a validation, `learning_rate` and `seconds`.
+    the `val_*` of a validation, `learning_rate` (the last step's) and `seconds`.
     """
 
     def __init__(self, finish: Callable[[np.ndarray], np.ndarray] = np.asarray):
@@ -201,7 +202,7 @@ class History:
             table = {"loss": self._finish(over_epochs(recorded["loss_sum"]) / weights)}
             for name in (n for n in self.names if n != "loss"):
                 values = recorded[name]
-                if name == "learning_rate":
+                if is_rate(name):
                     table[name] = values[ends - 1 - first]
                 else:
                     counted = np.where(weight > 0, weight * values, 0)

@@ -88,16 +88,18 @@ def refuse_unmatched(call: str, tree: PyTree, patterns: Iterable[str], *, frozen
     - `frozen`: whether a pattern may match an empty place alone. Frozen leaves leave one behind,
         but so does a bias that a layer does without.
     """
-    known = leaf_paths(tree)
-    places = known + (_empty_places(tree) if frozen else [])
+    places = leaf_paths(tree, frozen=frozen)
     for pattern in patterns:
         if not any(matches(path, pattern) for path in places):
-            raise ValueError(f"`{call}` must match a leaf; {pattern!r} is none of {known}.")
+            raise ValueError(
+                f"`{call}` must match a leaf; {pattern!r} is none of {leaf_paths(tree)}."
+            )
 
 
-def leaf_paths(tree: PyTree) -> list[str]:
-    """The paths of a tree's leaves."""
-    return [dotted(path) for path, _ in jtu.tree_leaves_with_path(tree)]
+def leaf_paths(tree: PyTree, *, frozen: bool = False) -> list[str]:
+    """The paths of a tree's leaves; with `frozen`, of its empty places as well."""
+    found = jtu.tree_leaves_with_path(tree, is_leaf=_is_empty if frozen else None)
+    return [dotted(path) for path, _ in found]
 
 
 def matches(path: str, pattern: str) -> bool:
@@ -115,11 +117,6 @@ def _patterns(selection: Selection) -> tuple[str, ...] | None:
 def _is_spec(selection: Selection) -> bool:
     leaves = jax.tree.leaves(selection)
     return bool(leaves) and all(isinstance(leaf, bool) for leaf in leaves)
-
-
-def _empty_places(tree: PyTree) -> list[str]:
-    found = jtu.tree_leaves_with_path(tree, is_leaf=_is_empty)
-    return [dotted(path) for path, node in found if _is_empty(node)]
 
 
 def _is_empty(node: Any) -> bool:

@@ -341,6 +341,14 @@ TABLE = [
     ),
     ("number out of range", lambda: neuron.Trainer(out(1)).set(b1=1), V, r"in \[0, 1\)"),
     (
+        "unknown group",
+        lambda: neuron.Trainer(out(1), optimizer=neuron.SGD({"*": 1})).set(
+            learning_rate={"bias": 1}
+        ),
+        V,
+        r"got 'bias', there are \['\*'\]",
+    ),
+    (
         "optax's numbers",
         lambda: neuron.Trainer(out(1), optimizer=optax.sgd(1.0)).set(learning_rate=1),
         V,

@@ -7,16 +7,8 @@ from jaxtyping import Array, Int
 
 from neuron.optimizers.decay import decay_field, decayed, with_decay
 from neuron.optimizers.fields import as_like, fraction, not_negative
-from neuron.optimizers.optimizer import (
-    Optimizer,
-    Rate,
-    no_updates,
-    one_more,
-    rate_at,
-    rate_field,
-    scaled,
-    zeros_like,
-)
+from neuron.optimizers.optimizer import Optimizer, no_updates, one_more, zeros_like
+from neuron.optimizers.rates import Rate, check_rate, rate_field, rate_logs, scaled
 from neuron.selection import Choice, Selection
 from neuron.types import Number, Params, Scalar
 
@@ -48,13 +40,16 @@ class Adam(Optimizer):
     ):
         """**Arguments:**
 
-        - `learning_rate`: a number of at least 0, or a function of the number of updates so far.
+        - `learning_rate`: a number of at least 0, a function of the number of updates so far, or
+            a dict of these, as `{"encoder.*": 1e-4, "*": 1e-3}`: the first pattern that matches a
+            parameter's path counts.
         - `b1`, `b2`: how much of the first and second moment is kept at each update, in [0, 1).
         - `eps`: added to the root of the second moment, at least 0.
 
         **Raises:**
 
-        - `TypeError` or `ValueError` for a number out of its range.
+        - `TypeError` or `ValueError` for a number out of its range; in `init`, `ValueError` for
+            patterns that do not fit the parameters.
         """
         self.learning_rate = rate_field("Adam", learning_rate)
         self.b1 = fraction("Adam(b1=...)", b1)
@@ -62,15 +57,16 @@ class Adam(Optimizer):
         self.eps = not_negative("Adam(eps=...)", eps)
 
     def init(self, params: Params) -> Moments:
+        check_rate("Adam", self.learning_rate, params)
         return _no_moments(params)
 
     def update(self, grads: Params, state: Moments, params: Params):
         del params
         direction, state = _adaptive(self, grads, state)
-        return scaled(direction, rate_at(self.learning_rate, state.count - 1)), state
+        return scaled(direction, self.learning_rate, state.count - 1), state
 
     def logs(self, grads: Params, state: Moments, params: Params) -> dict[str, Scalar]:
-        return {"learning_rate": rate_at(self.learning_rate, state.count)}
+        return rate_logs(self.learning_rate, state.count)
 
 
 class AdamW(Optimizer):
@@ -105,8 +101,8 @@ class AdamW(Optimizer):
 
         **Raises:**
 
-        - `TypeError` or `ValueError` for a number out of its range; in `init`, `ValueError` for a
-            pattern that matches no parameter.
+        - `TypeError` or `ValueError` for a number out of its range; in `init`, `ValueError` for
+            patterns that do not fit the parameters.
         """
         self.learning_rate = rate_field("AdamW", learning_rate)
         self.b1 = fraction("AdamW(b1=...)", b1)
@@ -116,16 +112,17 @@ class AdamW(Optimizer):
         self.decay = decay_field("AdamW", decay)
 
     def init(self, params: Params) -> Moments:
+        check_rate("AdamW", self.learning_rate, params)
         decayed(params, self.decay)  # refuses what fits no parameter
         return _no_moments(params)
 
     def update(self, grads: Params, state: Moments, params: Params):
         direction, state = _adaptive(self, grads, state)
         direction = with_decay(direction, params, self.weight_decay, self.decay)
-        return scaled(direction, rate_at(self.learning_rate, state.count - 1)), state
+        return scaled(direction, self.learning_rate, state.count - 1), state
 
     def logs(self, grads: Params, state: Moments, params: Params) -> dict[str, Scalar]:
-        return {"learning_rate": rate_at(self.learning_rate, state.count)}
+        return rate_logs(self.learning_rate, state.count)
 
 
 def _adaptive(optimizer: Adam | AdamW, grads: Params, state: Moments) -> tuple[Params, Moments]:

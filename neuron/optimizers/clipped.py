@@ -63,10 +63,12 @@ class Clipped(Optimizer):
     def numbers(self) -> dict[str, Any]:
         return self.optimizer.numbers() | super().numbers()
 
-    def with_numbers(self, **numbers: Number) -> "Clipped":
+    def with_numbers(self, **numbers: Number | dict[str, Number]) -> "Clipped":
         refuse_unknown(self, numbers)
-        bounds = {"norm": self.norm, "value": self.value}
-        own = {name: numbers.pop(name) for name in super().numbers() if name in numbers}
+        bounds: dict[str, Any] = {"norm": self.norm, "value": self.value}
+        own: dict[str, Any] = {
+            name: numbers.pop(name) for name in super().numbers() if name in numbers
+        }
         return Clipped(self.optimizer.with_numbers(**numbers), **bounds | own)
 
     def _clip(self, grads: Params) -> Params:

@@ -3,18 +3,16 @@
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from neuron.optimizers.fields import as_like, is_number, not_negative, value_of
+from neuron.optimizers.fields import is_number, value_of
+from neuron.optimizers.rates import Groups
 from neuron.types import Number, Params, Printable, Scalar, hyperparameter
-
-
-Rate = Number | Callable[[Int[Array, ""]], Scalar]
 
 
 class Optimizer(Printable):
@@ -73,11 +71,12 @@ class Optimizer(Printable):
         return {}
 
     def numbers(self) -> dict[str, Any]:
-        """The numbers that `with_numbers` changes, by name, as they are now: floats."""
+        """The numbers that `with_numbers` changes, by name, as they are now: floats, and a dict of
+        floats where a learning rate has groups."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: value_of(field) for name, field in fields.items() if is_number(field)}
+        return {name: _current(field) for name, field in fields.items() if _can_change(field)}
 
-    def with_numbers(self, **numbers: Number) -> "Optimizer":
+    def with_numbers(self, **numbers: Number | dict[str, Number]) -> "Optimizer":
         """The same optimizer with other numbers: same structure, so no recompile.
 
         **Raises:**
@@ -87,11 +86,8 @@ class Optimizer(Printable):
         """
         refuse_unknown(self, numbers)
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in numbers:
-            numbers[name] = hyperparameter(
-                f"set({name}=...)", numbers[name], "finite", math.isfinite
-            )
-        return type(self)(**fields | numbers)
+        changed = {name: _changed(name, fields[name], new) for name, new in numbers.items()}
+        return type(self)(**fields | changed)
 
 
 def refuse_unknown(optimizer: Optimizer, names: Iterable[str]) -> None:
@@ -102,16 +98,6 @@ def refuse_unknown(optimizer: Optimizer, names: Iterable[str]) -> None:
             raise ValueError(
                 f"`set({name}=...)` must name a number of {optimizer!r}; there are {known}."
             )
-
-
-def scaled(direction: Params, rate: Scalar) -> Params:
-    """A step against a direction: `-rate * direction`."""
-    return jax.tree.map(lambda d: as_like(d, -rate) * d, direction)
-
-
-def rate_at(rate: Rate, count: Int[Array, ""]) -> Scalar:
-    """The learning rate after that many updates."""
-    return jnp.asarray(rate(count) if callable(rate) else rate)
 
 
 def no_updates() -> Int[Array, ""]:
@@ -130,6 +116,16 @@ def zeros_like(params: Params) -> Params:
     return jax.tree.map(jnp.zeros_like, params)
 
 
-def rate_field(call: str, rate: Rate) -> Any:
-    """A learning rate as a field: a checked number, or a function of the count as it is."""
-    return rate if callable(rate) else not_negative(f"{call}(learning_rate=...)", rate)
+def _can_change(field: Any) -> bool:
+    return bool(field.numbers()) if isinstance(field, Groups) else is_number(field)
+
+
+def _current(field: Any) -> Any:
+    return field.numbers() if isinstance(field, Groups) else value_of(field)
+
+
+def _changed(name: str, field: Any, new: Any) -> Any:
+    call = f"set({name}=...)"
+    if isinstance(field, Groups):
+        return field.with_rates(call, new)
+    return hyperparameter(call, new, "finite", math.isfinite)

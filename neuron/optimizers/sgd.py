@@ -6,16 +6,8 @@ from jaxtyping import Array, Int
 
 from neuron.optimizers.decay import decay_field, decayed, with_decay
 from neuron.optimizers.fields import as_like, fraction, not_negative
-from neuron.optimizers.optimizer import (
-    Optimizer,
-    Rate,
-    no_updates,
-    one_more,
-    rate_at,
-    rate_field,
-    scaled,
-    zeros_like,
-)
+from neuron.optimizers.optimizer import Optimizer, no_updates, one_more, zeros_like
+from neuron.optimizers.rates import Rate, check_rate, rate_field, rate_logs, scaled
 from neuron.selection import Choice, Selection
 from neuron.types import Number, Params, Scalar
 
@@ -51,7 +43,9 @@ class SGD(Optimizer):
     ):
         """**Arguments:**
 
-        - `learning_rate`: a number of at least 0, or a function of the number of updates so far.
+        - `learning_rate`: a number of at least 0, a function of the number of updates so far, or
+            a dict of these, as `{"encoder.*": 1e-4, "*": 1e-3}`: the first pattern that matches a
+            parameter's path counts.
         - `momentum`: in [0, 1); `None` keeps no velocity.
         - `nesterov`: whether to look ahead; needs momentum.
         - `weight_decay`: at least 0; added to the gradient (coupled, as `torch.optim.SGD` has it).
@@ -60,8 +54,8 @@ class SGD(Optimizer):
 
         **Raises:**
 
-        - `TypeError` or `ValueError` for a number out of its range; in `init`, `ValueError` for a
-            pattern that matches no parameter.
+        - `TypeError` or `ValueError` for a number out of its range; in `init`, `ValueError` for
+            patterns that do not fit the parameters.
         """
         self.learning_rate = rate_field("SGD", learning_rate)
         self.momentum = None if momentum is None else fraction("SGD(momentum=...)", momentum)
@@ -72,6 +66,7 @@ class SGD(Optimizer):
             raise ValueError("`SGD(nesterov=True)` needs a momentum; got momentum=None.")
 
     def init(self, params: Params) -> "SGD.State":
+        check_rate("SGD", self.learning_rate, params)
         decayed(params, self.decay)  # refuses what fits no parameter
         velocity = None if self.momentum is None else zeros_like(params)
         return SGD.State(no_updates(), velocity)
@@ -83,8 +78,8 @@ class SGD(Optimizer):
             blend = lambda g, v: g + as_like(g, self.momentum) * v
             velocity = jax.tree.map(blend, grads, state.velocity)
             direction = jax.tree.map(blend, grads, velocity) if self.nesterov else velocity
-        updates = scaled(direction, rate_at(self.learning_rate, state.count))
+        updates = scaled(direction, self.learning_rate, state.count)
         return updates, SGD.State(one_more(state.count), velocity)
 
     def logs(self, grads: Params, state: "SGD.State", params: Params) -> dict[str, Scalar]:
-        return {"learning_rate": rate_at(self.learning_rate, state.count)}
+        return rate_logs(self.learning_rate, state.count)
