@@ -2,8 +2,10 @@
 
 from neuron.callbacks import Callback as Callback
 from neuron.callbacks import EarlyStopping as EarlyStopping
+from neuron.callbacks import LearningRateLogger as LearningRateLogger
 from neuron.callbacks import PrintLog as PrintLog
 from neuron.callbacks import ProgressBar as ProgressBar
+from neuron.callbacks import ReduceLROnPlateau as ReduceLROnPlateau
 from neuron.data import DataLoader as DataLoader
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
 from neuron.finder import RateSearch as RateSearch

@@ -26,7 +26,7 @@ class History:
 
     `history["loss"]` is every step's loss, in the loss's own type; `history.epochs` is a list
     of rows with `epoch`, `step`, `loss` (the exact weighted mean over the epoch's examples),
-    the `val_*` of a validation, `learning_rate` and `seconds`.
+    the `val_*` of a validation, `learning_rate` (the last step's) and `seconds`.
     """
 
     def __init__(

@@ -319,7 +319,10 @@ class Trainer:
 
         ```python
         trainer.set(learning_rate=1e-4)
+        trainer.set(learning_rate={"encoder.*": 1e-5})  # where the learning rate has such a group
         ```
+
+        `trainer.optimizer.numbers()` tells what there is.
 
         **Raises:**
 

@@ -42,11 +42,12 @@ class Printable(eqx.Module):
 
     def __repr__(self) -> str:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        shown = (f"{name}={_shown(value)}" for name, value in fields.items() if value is not None)
-        return f"{type(self).__name__}({', '.join(shown)})"
+        parts = (f"{name}={shown(value)}" for name, value in fields.items() if value is not None)
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A field as a module prints it."""
     if isinstance(value, Tracer):
         return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, np.ndarray | Array) and value.ndim == 0:

@@ -177,6 +177,24 @@ TABLE = [
         V,
         r"SGD\(weight_decay=...\)` must be at least 0",
     ),
+    (
+        "decay of a number",
+        lambda: neuron.AdamW(decay=0.1),
+        T,
+        r"AdamW\(decay=...\)` must be patterns",
+    ),
+    (
+        "decay of nothing",
+        lambda: train(optimizer=neuron.SGD(decay="kernel")),
+        V,
+        r"'kernel' is none of \['weight', 'bias'\]",
+    ),
+    (
+        "decay of another tree",
+        lambda: train(optimizer=neuron.SGD(decay={"weight": True})),
+        T,
+        r"SGD\(decay=...\)` must be .* fits the model",
+    ),
     ("b1", lambda: neuron.Adam(b1=1.0), V, r"Adam\(b1=...\)` must be in \[0, 1\); got 1"),
     ("b2", lambda: neuron.AdamW(b2=1.5), V, r"AdamW\(b2=...\)` must be in \[0, 1\); got 1.5"),
     ("eps", lambda: neuron.Adam(eps=-1e-8), V, r"Adam\(eps=...\)` must be at least 0"),
@@ -343,6 +361,14 @@ TABLE = [
         r"`set\(lr=...\)`.*'learning_rate'",
     ),
     ("number out of range", lambda: neuron.Trainer(out(1)).set(b1=1), V, r"in \[0, 1\)"),
+    (
+        "unknown group",
+        lambda: neuron.Trainer(out(1), optimizer=neuron.SGD({"*": 1})).set(
+            learning_rate={"bias": 1}
+        ),
+        V,
+        r"got 'bias', there are \['\*'\]",
+    ),
     (
         "optax's numbers",
         lambda: neuron.Trainer(out(1), optimizer=optax.sgd(1.0)).set(learning_rate=1),

@@ -21,6 +21,11 @@ def decaying(count):
 
 warm_up = optax.warmup_cosine_decay_schedule(0.0, 0.02, 100, 1000, 0.001)
 
+
+def but_the_bias(params):
+    return eqx.tree_at(lambda net: net.bias, jax.tree.map(lambda _: True, params), False)
+
+
 # Where a step's size depends on the last few gradients alone, Adam at its minimum is chaotic: any two
 # programs part. So b2 is never small here.
 TWINS = [
@@ -31,11 +36,11 @@ TWINS = [
         optax.sgd(0.05, momentum=0.9, nesterov=True),
     ),
     (
-        neuron.SGD(0.05, weight_decay=0.01),
+        neuron.SGD(0.05, weight_decay=0.01, decay="*"),
         optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.05)),
     ),
     (
-        neuron.SGD(0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
+        neuron.SGD(0.05, momentum=0.8, nesterov=True, weight_decay=0.01, decay="*"),
         optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.05, momentum=0.8, nesterov=True)),
     ),
     (neuron.SGD(decaying, momentum=0.9), optax.sgd(decaying, momentum=0.9)),
@@ -45,12 +50,19 @@ TWINS = [
         optax.adam(0.02, b1=0.7, b2=0.99, eps=0.1),
     ),
     (neuron.Adam(warm_up), optax.adam(warm_up)),
-    (neuron.AdamW(0.01), optax.adamw(0.01)),
+    (neuron.AdamW(0.01, decay="*"), optax.adamw(0.01)),
     (
-        neuron.AdamW(0.02, b1=0.7, b2=0.99, eps=0.1, weight_decay=0.1),
+        neuron.AdamW(0.02, b1=0.7, b2=0.99, eps=0.1, weight_decay=0.1, decay="*"),
         optax.adamw(0.02, b1=0.7, b2=0.99, eps=0.1, weight_decay=0.1),
     ),
-    (neuron.AdamW(decaying, weight_decay=0.1), optax.adamw(decaying, weight_decay=0.1)),
+    (
+        neuron.AdamW(decaying, weight_decay=0.1, decay="*"),
+        optax.adamw(decaying, weight_decay=0.1),
+    ),
+    (
+        neuron.AdamW(0.02, weight_decay=0.1),
+        optax.adamw(0.02, weight_decay=0.1, mask=but_the_bias),
+    ),
 ]
 OPTIMIZERS = [
     neuron.SGD(0.1),
@@ -237,6 +249,29 @@ def third_update(optimizer):
     for grads in jnp.array([[1.0, -2.0], [3.0, 1.0], [-1.0, 5.0]]):
         updates, state = optimizer.update(grads, state, params)
     return updates
+
+
+@pytest.mark.parametrize(("optimizer", "numbers"), NUMBERS)
+def test_numbers_tells_what_can_be_changed(optimizer, numbers):
+    assert optimizer.with_numbers(**numbers).numbers() == numbers
+    assert all(type(value) is float for value in optimizer.numbers().values())
+
+
+def test_what_is_no_number_is_not_told():
+    class Odd(SignDescent):
+        key: jax.Array
+        table: jax.Array
+        on: jax.Array
+
+    odd = Odd(jnp.array(0.5), jr.key(0), jnp.ones(2), jnp.array(True))
+    assert odd.numbers() == {"learning_rate": 0.5}
+    assert neuron.SGD(decaying).numbers() == {"weight_decay": 0.0}
+    assert as_optimizer(optax.sgd(0.1)).numbers() == {}
+
+
+def test_a_traced_number_stays_traced():
+    half = lambda rate: neuron.SGD(rate).with_numbers(weight_decay=0.5).numbers()["learning_rate"]
+    assert jax.vmap(half)(jnp.array([0.1, 0.2])).tolist() == jnp.array([0.1, 0.2]).tolist()
 
 
 @pytest.mark.parametrize(("optimizer", "numbers"), NUMBERS)

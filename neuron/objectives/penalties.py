@@ -10,6 +10,7 @@ from jaxtyping import Array, Int
 
 from neuron.objectives.objective import Objective, Terms
 from neuron.objectives.supervised import as_objective
+from neuron.optimizers import decayed
 from neuron.selection import Selection, selected
 from neuron.types import Batch, Key, Model, ModelState, Number, Printable, Scalar, hyperparameter
 
@@ -26,14 +27,14 @@ class L1(Penalty):
     """`strength * sum(|w|)` over the chosen weights (Tibshirani, 1996)."""
 
     strength: Number
-    leaves: Selection
+    leaves: Selection | None
 
-    def __init__(self, strength: Number, leaves: Selection = "*weight*"):
+    def __init__(self, strength: Number, leaves: Selection | None = None):
         """**Arguments:**
 
         - `strength`: at least 0.
-        - `leaves`: which ones, as patterns of paths, a function of the path, or a filter spec;
-            what is named `weight` if nobody says.
+        - `leaves`: which ones, as patterns of paths, a function of the path, or a filter spec; all
+            but biases and normalization layers, if `None`.
 
         **Raises:**
 
@@ -51,9 +52,9 @@ class L2(Penalty):
     """`strength * sum(w^2)` over the chosen weights: no half, as Keras has it."""
 
     strength: Number
-    leaves: Selection
+    leaves: Selection | None
 
-    def __init__(self, strength: Number, leaves: Selection = "*weight*"):
+    def __init__(self, strength: Number, leaves: Selection | None = None):
         """**Arguments:**
 
         - `strength`, `leaves`: as for `L1`.
@@ -137,7 +138,11 @@ class Penalized(Objective):
 def _total(size: Any, penalty: L1 | L2, model: Model) -> Scalar:
     weights = eqx.filter(model, eqx.is_inexact_array)
     call = f"{type(penalty).__name__}(leaves=...)"
-    chosen = eqx.filter(weights, selected(call, weights, penalty.leaves))
+    if penalty.leaves is None:
+        meant = decayed(weights, None)
+    else:
+        meant = selected(call, weights, penalty.leaves)
+    chosen = eqx.filter(weights, meant)
     sums = [jnp.sum(size(weight)) for weight in jax.tree.leaves(chosen)]
     if not sums:
         raise ValueError(f"`{call}` must mean at least one leaf; got {penalty.leaves!r}.")

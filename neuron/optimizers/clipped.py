@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from neuron.optimizers.optimizer import Optimizer, as_like
+from neuron.optimizers.fields import as_like
+from neuron.optimizers.optimizer import Optimizer, refuse_unknown
 from neuron.optimizers.transformation import as_optimizer
 from neuron.types import Number, Params, Scalar, hyperparameter
 
@@ -59,13 +60,16 @@ class Clipped(Optimizer):
         inner = self.optimizer.logs(self._clip(grads), state, params)
         return inner | {"grad_norm": _global_norm(grads)}
 
-    def with_numbers(self, **numbers: Number) -> "Clipped":
-        own = {name: numbers.pop(name) for name in ("norm", "value") if name in numbers}
-        for name in own:
-            if getattr(self, name) is None:
-                raise ValueError(f"`set({name}=...)` must name a bound that {self!r} has.")
-        bounds = {"norm": self.norm, "value": self.value} | own
-        return Clipped(self.optimizer.with_numbers(**numbers), **bounds)
+    def numbers(self) -> dict[str, Any]:
+        return self.optimizer.numbers() | super().numbers()
+
+    def with_numbers(self, **numbers: Number | dict[str, Number]) -> "Clipped":
+        refuse_unknown(self, numbers)
+        bounds: dict[str, Any] = {"norm": self.norm, "value": self.value}
+        own: dict[str, Any] = {
+            name: numbers.pop(name) for name in super().numbers() if name in numbers
+        }
+        return Clipped(self.optimizer.with_numbers(**numbers), **bounds | own)
 
     def _clip(self, grads: Params) -> Params:
         if self.value is not None:

@@ -3,18 +3,16 @@
 import abc
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Int, PyTree
 
+from neuron.optimizers.fields import is_number, value_of
+from neuron.optimizers.rates import Groups
 from neuron.types import Number, Params, Printable, Scalar, hyperparameter
-
-
-Rate = Number | Callable[[Int[Array, ""]], Scalar]
 
 
 class Optimizer(Printable):
@@ -72,7 +70,13 @@ class Optimizer(Printable):
         del grads, state, params
         return {}
 
-    def with_numbers(self, **numbers: Number) -> "Optimizer":
+    def numbers(self) -> dict[str, Any]:
+        """The numbers that `with_numbers` changes, by name, as they are now: floats, and a dict of
+        floats where a learning rate has groups."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: _current(field) for name, field in fields.items() if _can_change(field)}
+
+    def with_numbers(self, **numbers: Number | dict[str, Number]) -> "Optimizer":
         """The same optimizer with other numbers: same structure, so no recompile.
 
         **Raises:**
@@ -80,32 +84,20 @@ class Optimizer(Printable):
         - `ValueError` for a name that is no number of this optimizer, or a value out of its range;
             `TypeError` for what is no number.
         """
+        refuse_unknown(self, numbers)
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        known = [name for name, value in fields.items() if isinstance(value, np.ndarray | Array)]
-        for name in numbers:
-            if name not in known:
-                raise ValueError(
-                    f"`set({name}=...)` must name a number of {self!r}; there are {known}."
-                )
-            numbers[name] = hyperparameter(
-                f"set({name}=...)", numbers[name], "finite", math.isfinite
+        changed = {name: _changed(name, fields[name], new) for name, new in numbers.items()}
+        return type(self)(**fields | changed)
+
+
+def refuse_unknown(optimizer: Optimizer, names: Iterable[str]) -> None:
+    """Refuses to set what is no number of an optimizer."""
+    known = list(optimizer.numbers())
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"`set({name}=...)` must name a number of {optimizer!r}; there are {known}."
             )
-        return type(self)(**fields | numbers)
-
-
-def scaled(direction: Params, rate: Scalar) -> Params:
-    """A step against a direction: `-rate * direction`."""
-    return jax.tree.map(lambda d: as_like(d, -rate) * d, direction)
-
-
-def rate_at(rate: Rate, count: Int[Array, ""]) -> Scalar:
-    """The learning rate after that many updates."""
-    return jnp.asarray(rate(count) if callable(rate) else rate)
-
-
-def is_rate(name: str) -> bool:
-    """Whether what is recorded under this name is a learning rate, of which the last counts."""
-    return name.startswith("learning_rate")
 
 
 def no_updates() -> Int[Array, ""]:
@@ -124,21 +116,16 @@ def zeros_like(params: Params) -> Params:
     return jax.tree.map(jnp.zeros_like, params)
 
 
-def as_like(like: Array, value: Any) -> Array:
-    """A number in another array's type."""
-    return jnp.asarray(value, like.dtype)
+def _can_change(field: Any) -> bool:
+    return bool(field.numbers()) if isinstance(field, Groups) else is_number(field)
 
 
-def rate_field(call: str, rate: Rate) -> Any:
-    """A learning rate as a field: a checked number, or a function of the count as it is."""
-    return rate if callable(rate) else not_negative(f"{call}(learning_rate=...)", rate)
+def _current(field: Any) -> Any:
+    return field.numbers() if isinstance(field, Groups) else value_of(field)
 
 
-def not_negative(call: str, value: Number) -> Any:
-    """A number of at least 0 as a field."""
-    return hyperparameter(call, value, "at least 0", lambda v: v >= 0)
-
-
-def fraction(call: str, value: Number) -> Any:
-    """A number in [0, 1) as a field."""
-    return hyperparameter(call, value, "in [0, 1)", lambda v: 0 <= v < 1)
+def _changed(name: str, field: Any, new: Any) -> Any:
+    call = f"set({name}=...)"
+    if isinstance(field, Groups):
+        return field.with_rates(call, new)
+    return hyperparameter(call, new, "finite", math.isfinite)

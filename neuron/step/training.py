@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import operator
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -161,7 +162,7 @@ def _observed(
     return metrics
 
 
-def _values(task: Task, totals: dict[str, PyTree]) -> Record:
+def _values(task: Task, totals: dict[str, PyTree]) -> dict[str, Any]:
     """The metrics that are one number, over the epoch so far."""
     numbers = {
         name: metric.compute(totals[name])

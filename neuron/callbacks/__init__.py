@@ -1,0 +1,11 @@
+"""Callbacks. Hooks that look at a run, and the ones that everybody needs."""
+
+from neuron.callbacks.callback import Callback as Callback
+from neuron.callbacks.callback import Hooks as Hooks
+from neuron.callbacks.callback import Logs as Logs
+from neuron.callbacks.progress import PrintLog as PrintLog
+from neuron.callbacks.progress import ProgressBar as ProgressBar
+from neuron.callbacks.progress import terminal_attached as terminal_attached
+from neuron.callbacks.rates import LearningRateLogger as LearningRateLogger
+from neuron.callbacks.rates import ReduceLROnPlateau as ReduceLROnPlateau
+from neuron.callbacks.stopping import EarlyStopping as EarlyStopping

@@ -1,0 +1,108 @@
+"""Hooks that look at a run, and who is called when."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuron.types import whole_number
+
+
+if TYPE_CHECKING:
+    from neuron.trainer import Trainer
+
+# Numbers by name; of an epoch also arrays, for metrics that are no single number.
+Logs = dict[str, int | float | np.ndarray]
+
+
+class Callback:
+    """Looks at a run. Override the hooks that you want; one that nobody overrides costs nothing.
+
+    A hook may read the trainer, call `trainer.stop(reason)` and `trainer.set(...)`. What
+    `trainer.model` gives is valid until the hook returns; `trainer.snapshot()` is a copy to keep.
+
+    ```python
+    class Watch(neuron.Callback):
+        every = 100
+
+        def on_step_end(self, trainer, logs):
+            print(trainer.step, logs["loss"])
+    ```
+    """
+
+    # How many steps lie between two calls of `on_step_end`; `None` takes what comes: a call
+    # whenever the host looks anyway, a few times a second.
+    every: int | None = 1
+
+    def on_fit_begin(self, trainer: "Trainer") -> None:
+        """Before the first step of a fit."""
+
+    def on_epoch_begin(self, trainer: "Trainer") -> None:
+        """Before the first step of an epoch."""
+
+    def on_step_end(self, trainer: "Trainer", logs: Logs) -> None:
+        """After each step whose number is a multiple of `every`, with that step's logs."""
+
+    def on_validation_end(self, trainer: "Trainer", logs: Logs) -> None:
+        """After a validation, with its `val_*`."""
+
+    def on_epoch_end(self, trainer: "Trainer", logs: Logs) -> None:
+        """After an epoch and its validation, with the epoch's row of the history."""
+
+    def on_fit_end(self, trainer: "Trainer") -> None:
+        """At the end of a fit, however it ended."""
+
+    def on_exception(self, trainer: "Trainer", error: BaseException) -> None:
+        """When a fit is ended by an error, before `on_fit_end`."""
+
+
+class Hooks:
+    """A trainer's callbacks, called by name, and when the next one wants to look."""
+
+    def __init__(self, callbacks: Sequence[Callback]):
+        self.callbacks = tuple(callbacks)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(
+                    f"`Trainer(callbacks=...)` must hold neuron.Callback objects; got {callback!r}."
+                )
+            if callback.every is not None:
+                whole_number(f"{type(callback).__name__}.every", callback.every, least=1)
+
+    def on(self, hook: str) -> list[Callback]:
+        """The callbacks that override a hook."""
+        empty = getattr(Callback, hook)
+        return [c for c in self.callbacks if getattr(type(c), hook) is not empty]
+
+    def next_look(self, step: int, last: int) -> int:
+        """The first step after this one at which an `on_step_end` is due, or the last one."""
+        every = [c.every for c in self.on("on_step_end") if c.every is not None]
+        return min([last, *(step - step % n + n for n in every)])
+
+    def due(self, step: int) -> list[Callback]:
+        """The callbacks whose `on_step_end` is due now."""
+        return [c for c in self.on("on_step_end") if c.every is None or step % c.every == 0]
+
+    def close(self, trainer: "Trainer", error: BaseException | None) -> None:
+        """Tells every callback that the fit is over. The first error reaches the user, the fit's
+        own before all others, and carries the later ones as notes."""
+        first = error
+        for callback in self.callbacks:
+            try:
+                if error is not None:
+                    callback.on_exception(trainer, error)
+            except Exception as later:
+                first = _noted(first, later)
+            try:
+                callback.on_fit_end(trainer)
+            except Exception as later:
+                first = _noted(first, later)
+        if first is not None and first is not error:
+            raise first
+
+
+def _noted(first: BaseException | None, later: Exception) -> BaseException:
+    if first is None:
+        return later
+    first.add_note(f"Later a callback raised {later!r}.")
+    return first
