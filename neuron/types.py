@@ -1,5 +1,6 @@
 """The words that several rooms use."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -41,7 +42,7 @@ class Printable(eqx.Module):
     """A module that prints its numbers: `SGD(learning_rate=0.01)` and not `f64[]`."""
 
     def __repr__(self) -> str:
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         parts = (f"{name}={shown(value)}" for name, value in fields.items() if value is not None)
         return f"{type(self).__name__}({', '.join(parts)})"
 

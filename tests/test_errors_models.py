@@ -210,7 +210,7 @@ TABLE = [
         "bound that is not there",
         lambda: neuron.Trainer(dense(), optimizer=neuron.Clipped(neuron.SGD(), norm=1)).set(value=1),
         V,
-        "a bound",
+        r"`set\(value=...\)` must name a number of Clipped.*'norm'",
     ),
     ("unknown number in a hook", lambda: in_hook(lambda t: t.set(rate=1)), V, "'learning_rate'"),
     (

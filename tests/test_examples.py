@@ -11,6 +11,11 @@ EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 SHORT = {
     "single_neuron.py": ["--steps", "5000"],
     "diabetes.py": ["--epochs", "300"],
+    "digits.py": ["--epochs", "3"],
+    "fine_tuning.py": ["--epochs", "30"],
+    "pendulum.py": ["--steps", "3000"],
+    "two_outputs.py": ["--epochs", "10"],
+    "variational.py": ["--epochs", "20"],
 }
 
 
@@ -47,3 +52,42 @@ def test_diabetes(tmp_path):
     out = run("diabetes.py", tmp_path)
     scores = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("held-out")]
     assert scores[0] == pytest.approx(scores[1], abs=0.01)
+
+
+def test_digits(tmp_path):
+    out = run("digits.py", tmp_path)
+    (line,) = (line for line in out.splitlines() if line.startswith("held-out accuracy"))
+    # Above 0.98 with all 20 epochs.
+    assert float(line.split()[2].rstrip(",")) > 0.93
+    assert "BatchNorm" in out
+    assert (tmp_path / "digits.png").exists()
+
+
+def test_fine_tuning(tmp_path):
+    out = run("fine_tuning.py", tmp_path)
+    scores = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("held-out")]
+    assert len(scores) == 3
+    assert all(0.4 < score < 1 for score in scores)
+
+
+def test_pendulum(tmp_path):
+    out = run("pendulum.py", tmp_path)
+    alone, both = (
+        float(line.split("error")[1].split()[0]) for line in out.splitlines() if "error" in line
+    )
+    assert both < alone
+
+
+def test_two_outputs(tmp_path):
+    out = run("two_outputs.py", tmp_path)
+    values = {line.split()[0]: float(line.split()[-1]) for line in out.splitlines()}
+    assert values["digit_accuracy"] > 0.9
+    assert values["loss"] == pytest.approx(values["digit"] + 0.5 * values["center"], abs=2e-4)
+
+
+def test_variational(tmp_path):
+    out = run("variational.py", tmp_path)
+    values = {line.split()[0]: float(line.split()[1]) for line in out.splitlines()}
+    assert values["loss"] == pytest.approx(values["pixels"] + values["prior"], abs=2e-3)
+    assert values["loss"] < 30
+    assert (tmp_path / "variational.png").exists()

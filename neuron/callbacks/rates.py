@@ -68,26 +68,21 @@ class ReduceLROnPlateau(Callback):
 
     def on_epoch_end(self, trainer: "Trainer", logs: Logs) -> None:
         improved = self._best.improved(logs, trainer.epoch)
-        if self._cooling:
-            self._cooling -= 1
-            self._waited = 0
-        if improved:
-            self._waited = 0
-        elif not self._cooling:
-            self._waited += 1
-            if self._waited >= max(1, self.patience):
-                self._lower(trainer)
-                self._cooling, self._waited = self.cooldown, 0
+        cooling, self._cooling = self._cooling > 0, max(0, self._cooling - 1)
+        self._waited = 0 if improved or cooling else self._waited + 1
+        if self._waited >= max(1, self.patience):
+            self._lower(trainer)
+            self._cooling, self._waited = self.cooldown, 0
 
     def _lower(self, trainer: "Trainer") -> None:
-        lower = lambda rate: max(float(rate) * self.factor, self.min_learning_rate)
+        def lower(rate: Any) -> float:
+            # A rate that is below the least already stays as it is.
+            return min(float(rate), max(float(rate) * self.factor, self.min_learning_rate))
+
         rate = _rate(trainer)
-        # A rate that is there already, or below, stays as it is.
-        lowered = lambda rate: min(float(rate), lower(rate))
-        if isinstance(rate, dict):
-            trainer.set(learning_rate={path: lowered(value) for path, value in rate.items()})
-        else:
-            trainer.set(learning_rate=lowered(rate))
+        by_path = isinstance(rate, dict)
+        lowered = {path: lower(r) for path, r in rate.items()} if by_path else lower(rate)
+        trainer.set(learning_rate=lowered)
 
 
 class LearningRateLogger(Callback):
