@@ -8,7 +8,7 @@ run: .venv/examples
 	$(BIN)/python examples/single_neuron.py
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/lint
 	$(BIN)/ruff check .

@@ -269,7 +269,7 @@ def test_a_function_must_give_numbers(value):
 @pytest.mark.parametrize(
     "thing",
     ["accuracy", None, 3, neuron.Accuracy, neuron.MeanAbsoluteError, lambda one: 1, metrics.make_scorer(metrics.r2_score), neuron.SGD(0.1)],
-    ids=str,
+    ids=["name", "None", "number", "metric class", "loss class", "one argument", "scorer", "SGD"],
 )  # fmt: skip
 def test_anything_else_is_refused(thing):
     with pytest.raises(TypeError, match=r"`metrics=\{'it': ...\}` must be a neuron.Metric, such"):

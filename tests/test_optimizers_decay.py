@@ -139,7 +139,9 @@ def test_decays_inside_of_optax():
 
 
 @pytest.mark.parametrize(
-    "selection", ["*", ["a", "*"], {"encoder": True}, names, linear, (), True], ids=repr
+    "selection",
+    ["*", ["a", "*"], {"encoder": True}, names, linear, (), True],
+    ids=lambda s: getattr(s, "__name__", repr(s)),
 )
 def test_equal_selections_are_one_program(selection):
     again = list(selection) if isinstance(selection, list) else selection
