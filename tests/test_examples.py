@@ -66,7 +66,7 @@ def test_digits(tmp_path):
 def test_fine_tuning(tmp_path):
     out = run("fine_tuning.py", tmp_path)
     scores = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("held-out")]
-    assert len(scores) == 3
+    assert len(scores) == 4
     assert all(0.4 < score < 1 for score in scores)
 
 
