@@ -1,7 +1,7 @@
 """A physics-informed fit: a damped oscillation from eight noisy measurements of its first half.
 
 The network must also obey x'' + damping x' + stiffness x = 0 at every time, measured or not; both
-numbers are unknown, and are learned as leaves of the model (Raissi et al., 2019).
+numbers, in truth 0.4 and 4, are learned as leaves of the model (Raissi et al., 2019).
 """
 
 import argparse
@@ -66,10 +66,10 @@ def main() -> None:
         trainer = neuron.Trainer(Motion(jax.random.key(0)), Physics(jnp.array(weight)), adam)
         trainer.fit(loader, steps=options.steps)
         found = jax.vmap(trainer.model)(grid)
-        error = np.sqrt(np.mean((found - exact(grid)) ** 2))
-        print(f"{label:17} error {error:.3f}  damping {trainer.model.damping:.3f} (exact 0.400)"
-              f"  stiffness {trainer.model.stiffness:.3f} (exact 4.000)")  # fmt: skip
+        among, after = np.abs(found - exact(grid)).reshape(2, -1).max(axis=1)
+        print(f"{label:17} error {after:.3f} after the measurements, {among:.3f} among them")
         axes.plot(grid, found, label=label)
+    print(f"damping {trainer.model.damping:.3f}, stiffness {trainer.model.stiffness:.3f}")
     axes.plot(seen, targets[:8], "k.", label="measured")
     axes.set(xlabel="time", ylabel="position", ylim=(-1.5, 1.5))
     axes.legend(frameon=False)
