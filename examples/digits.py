@@ -70,7 +70,7 @@ def main() -> None:
     print("rows of the digit, columns of the answer:", logs["confusion"].astype(int), sep="\n")
     _, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, label in (("accuracy", "training, with dropout"), ("val_accuracy", "held out")):
-        axes.plot([row[name] for row in history.epochs], label=label)
+        axes.plot(*np.transpose([(r["epoch"], r[name]) for r in history.epochs]), label=label)
     axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0.9, 1.0))
     axes.legend(frameon=False)
     axes.figure.savefig("digits.png", dpi=120)

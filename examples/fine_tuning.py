@@ -55,8 +55,7 @@ def main() -> None:
     fresh = Network("scalar", jax.random.key(1))
     tuned = trainer_of(eqx.tree_at(lambda m: m.body, fresh, first.model.body), trainable="head.*")
     tuned.fit(few, epochs=epochs, validation=held_out)
-    frozen = tuned.evaluate(held_out)["accuracy"]
-    still = tuned.copy()
+    frozen, still = tuned.evaluate(held_out)["accuracy"], tuned.copy()
     still.fit(few, epochs=epochs)
     tuned.train_only(None)
     tuned.fit(few, epochs=epochs, validation=held_out)
@@ -69,7 +68,8 @@ def main() -> None:
     print(f"held-out accuracy, from scratch: {scratch.evaluate(held_out)['accuracy']:.3f}")
     _, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for trainer, label in ((tuned, "fine-tuned"), (scratch, "from scratch")):
-        axes.plot([row["val_accuracy"] for row in trainer.history.epochs], label=label)
+        rows = [(row["epoch"], row["val_accuracy"]) for row in trainer.history.epochs]
+        axes.plot(*np.transpose(rows), label=label)
     axes.axvline(epochs, color="0.7", lw=1, label="the body is trained as well")
     axes.set(xlabel="epoch", ylabel="held-out accuracy")
     axes.legend(frameon=False)

@@ -59,9 +59,10 @@ def main() -> None:
     for name in ("loss", "digit", "center", "digit_accuracy", "center_r2"):
         print(f"{name:15} {row[name]:.4f}   held-out {row['val_' + name]:.4f}")
     _, panels = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    epochs = [r["epoch"] for r in history.epochs]
     for axes, name in zip(panels, ("digit", "center"), strict=True):
-        axes.plot([r[name] for r in history.epochs], label="training")
-        axes.plot([r["val_" + name] for r in history.epochs], label="held out")
+        axes.plot(epochs, [r[name] for r in history.epochs], label="training")
+        axes.plot(epochs, [r["val_" + name] for r in history.epochs], label="held out")
         axes.set(title=f"loss of the {name}", xlabel="epoch", yscale="log")
         axes.legend(frameon=False)
     plt.savefig("two_outputs.png", dpi=120)
