@@ -349,7 +349,7 @@ class Trainer:
         if self._run is not None:
             raise RuntimeError("`Trainer.train_only()` changes the program; call it between fits.")
         model = eqx.combine(self._state.params, self._frozen)
-        params, self._frozen = partitioned("Trainer(trainable=...)", model, trainable)
+        params, self._frozen = partitioned("Trainer.train_only(...)", model, trainable)
         opt_state = kept(self._state.opt_state, self.optimizer.init(params))
         average = self._state.average
         if average is not None:
