@@ -110,6 +110,13 @@ def plain(targets, predictions):
     return np.mean(targets == predictions)
 
 
+class Two(eqx.Module):
+    one: neuron.Dense
+
+    def __call__(self, x):
+        return self.one(x), self.one(x)
+
+
 class Own(neuron.Metric):
     def observe(self, prediction, target):
         return prediction
@@ -124,6 +131,7 @@ mse, mae = neuron.MeanSquaredError(), neuron.MeanAbsoluteError()
 two = {"a": mse, "b": mae}
 targets = {"a": y, "b": y}
 weighted = (x, y, np.arange(8, dtype=F))
+held_out = {"steps": 1, "validation": weighted}
 
 TABLE = [
     # State.
@@ -193,7 +201,17 @@ TABLE = [
         V,
         r"'encoder.\*' is none of \['weight', 'bias'\]",
     ),
+    ("a typo in a loss", lambda: train(Heads(dense()), {"a": mse, "bb": mse}, (x, targets)), V, r"Trainer\(loss={'bb': ...}\)` must"),
+    ("a loss of dicts", lambda: train(Heads(dense())), T, r"MeanSquaredError\(\)` must take.*{'a': f32\[\], 'b': f32\[\]}.*`loss={'part': ...}`"),
+    ("a loss of pairs", lambda: train(Two(dense())), T, r"a prediction of \(f32\[\], f32\[\]\) and a target of f32\[\]"),
+    ("a loss of two targets", lambda: train(data=(x, (y, y))), T, r"a prediction of f32\[\] and a target of \(f32\[\], f32\[\]\)"),
     # What is trained, and how.
+    (
+        "other leaves that match nothing",
+        lambda: neuron.Trainer(dense()).train_only("nope.*"),
+        V,
+        r"Trainer.train_only\(...\)` must match a leaf; 'nope.\*' is none of \['weight', 'bias'\]",
+    ),
     ("patterns that match nothing", lambda: train(trainable="head.*"), V, r"is none of \['weight', 'bias'\]"),
     ("nothing to train", lambda: train(trainable=lambda path: False), V, "something to train"),
     ("selection of a wrong kind", lambda: train(trainable=3), T, "patterns, a function of a path"),
@@ -232,7 +250,32 @@ TABLE = [
         V,
         "without targets",
     ),
-    ("metric of no part", lambda: train(Heads(dense()), two, (x, targets), metrics={"c": {"m": Own()}}), V, r"\['a', 'b'\]"),
+    (
+        "metric of no part",
+        lambda: train(Heads(dense()), two, (x, targets), metrics={"c": {"m": Own()}}),
+        V,
+        r"Trainer\(metrics={'c': ...}\)` must name an entry.*\['a', 'b'\]",
+    ),
+    (
+        "metric of dicts",
+        lambda: train(Heads(dense()), two, (x, targets), metrics={"m": neuron.Accuracy()}),
+        T,
+        r"Trainer\(metrics={'m': ...}\)` must take.*{'a': f32\[\], 'b': f32\[\]}.*`metrics={'part': {'m': ...}}`",
+    ),
+    ("function without weights", lambda: train(data=weighted, metrics={"m": plain}), V, "take `sample_weight=`; plain does not"),
+    ("function without weights, held out", lambda: train(metrics={"m": plain}, fit=held_out), V, "take `sample_weight="),
+    (
+        "function without weights, evaluated",
+        lambda: neuron.Trainer(dense(), metrics={"m": plain}).evaluate(weighted),
+        V,
+        "take `sample_weight=`",
+    ),
+    (
+        "function of a part without weights",
+        lambda: train(Heads(dense()), two, (x, targets, weighted[2]), metrics={"a": {"m": plain}}),
+        V,
+        "take `sample_weight=`",
+    ),
 ]  # fmt: skip
 
 
@@ -250,6 +293,38 @@ def without_runtime_type_checks():
 def test_refused(call, kind, point):
     with pytest.raises(Exception, match=point) as caught:
         call()
+    assert type(caught.value) is kind
+
+
+METRICS = [
+    neuron.Accuracy(), neuron.Precision(), neuron.Recall(), neuron.F1(), neuron.ConfusionMatrix(),
+    neuron.ROCAUC(), neuron.AveragePrecision(), neuron.R2(), neuron.PearsonCorrelation(),
+    neuron.Perplexity(), neuron.CalibrationError(), mae, neuron.CrossEntropy(),
+]  # fmt: skip
+SIDES = {
+    "a dict predicted": (Heads(dense()), y, T),
+    "a pair predicted": (Two(dense()), y, T),
+    "dicts as targets": (dense(2), targets, T),
+    "pairs as targets": (dense(2), (y, y), T),
+    "targets of more numbers": (dense(2), np.ones((8, 3), F), V),
+    "targets of fewer": (dense(2), np.ones((8, 1), F), V),
+    "classes that are no integers": (dense(2), y, V),
+}
+
+
+class Zero(neuron.Objective):
+    """Says nothing, and predicts what the model does."""
+
+    def __call__(self, model, model_state, example, *, key):
+        prediction = model(example.inputs)
+        return neuron.Terms(0 * jax.tree.leaves(prediction)[0].sum(), prediction=prediction), None
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: type(metric).__name__)
+@pytest.mark.parametrize(("model", "targets", "kind"), SIDES.values(), ids=SIDES)
+def test_what_a_metric_can_not_compare(metric, model, targets, kind):
+    with pytest.raises(kind, match=r"^`.*one example's|^`.*an example's") as caught:
+        train(model, Zero(), (x, targets), metrics={"m": metric})
     assert type(caught.value) is kind
 
 

@@ -96,6 +96,17 @@ def test_weights_count():
     assert logs["weighted"] == pytest.approx(np.average(Y * p, weights=W), rel=1e-5)
 
 
+def test_a_function_without_weights_is_refused_before_the_first_step():
+    trainer = trainer_of({"farthest": farthest})
+    with pytest.raises(ValueError, match="take `sample_weight=`; farthest does not"):
+        trainer.fit(neuron.DataLoader((X, Y, W), 8), steps=1)
+    with pytest.raises(ValueError, match="take `sample_weight="):
+        trainer.fit((X, Y), steps=1, validation=(X, Y, W))
+    assert trainer.step == 0
+    # A row that counts or does not is no weight.
+    trainer.fit((X, Y, np.minimum(W, 1)), epochs=1, validation=(X, Y, np.minimum(W, 1)))
+
+
 @pytest.mark.parametrize("batch_size", [1, 8, 53])
 def test_training_rows_are_measured_as_the_model_saw_them(batch_size):
     """The weights stand still here, so an epoch's metrics are those of its rows."""

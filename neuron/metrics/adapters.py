@@ -36,7 +36,8 @@ class LossMetric(Metric):
 
 
 class FunctionMetric(Gathered):
-    """The value of `function(targets, predictions)`, called once with NumPy arrays of all rows.
+    """The value of `function(targets, predictions)`, called once with NumPy arrays of all rows, or
+    with trees of them as the model and the data have them.
 
     Rows of weight 0 are left out. Where others weigh something else than 1, the function is
     called with `sample_weight=` as well. NaN where there are no rows.
@@ -54,12 +55,8 @@ class FunctionMetric(Gathered):
         if not kept.any():
             return np.full((), np.nan)
         predictions, targets = jax.tree.map(lambda row: np.asarray(row)[kept], rows)
-        extra = {} if (weight[kept] == 1).all() else {"sample_weight": weight[kept]}
-        if extra and not _takes_weights(self.function):
-            raise ValueError(
-                f"`metrics={{{self.name!r}: ...}}` measures weighted data, so its function must "
-                f"take `sample_weight=`; {_named(self.function)} does not."
-            )
+        self.check_weight(weight)
+        extra = {} if _plain(weight) else {"sample_weight": weight[kept]}
         value = np.asarray(self.function(targets, predictions, **extra))
         if value.dtype.kind not in "biuf":
             raise TypeError(
@@ -67,6 +64,13 @@ class FunctionMetric(Gathered):
                 f"{_named(self.function)} gave {value!r}."
             )
         return value
+
+    def check_weight(self, weight: np.ndarray) -> None:
+        if not _plain(weight) and not _takes_weights(self.function):
+            raise ValueError(
+                f"`metrics={{{self.name!r}: ...}}` measures weighted data, so its function must "
+                f"take `sample_weight=`; {_named(self.function)} does not."
+            )
 
 
 def as_metric(name: str, thing: Any) -> Metric:
@@ -112,6 +116,11 @@ def _takes_weights(function: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _plain(weight: np.ndarray) -> bool:
+    """Whether rows count alike, or not at all."""
+    return bool(((weight == 1) | (weight == 0)).all())
 
 
 def _named(function: Callable[..., Any]) -> str:

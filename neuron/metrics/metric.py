@@ -83,6 +83,15 @@ class Metric(Printable):
         """
         del prediction, targets
 
+    def check_weight(self, weight: np.ndarray) -> None:
+        """Refuses weights (one a row, on the host) that it can not count by, before compiling.
+
+        **Raises:**
+
+        - `ValueError`.
+        """
+        del weight
+
 
 class Gathered(Metric):
     """A metric of all rows at once, which no sum can give, such as an area under a curve.

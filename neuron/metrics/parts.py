@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from neuron.metrics.adapters import as_metric
@@ -20,7 +21,7 @@ class OfPart(Metric):
         return self.metric.keeps_rows
 
     def observe(self, prediction: Any, target: Any) -> PyTree:
-        return self.metric.observe(entry(self.name, prediction), entry(self.name, target))
+        return self.metric.observe(self._own(prediction), self._own(target))
 
     def compute(self, total: PyTree) -> Any:
         return self.metric.compute(total)
@@ -32,7 +33,13 @@ class OfPart(Metric):
         return self.metric.merge(one, other)
 
     def check(self, prediction: PyTree, targets: PyTree) -> None:
-        self.metric.check(entry(self.name, prediction), entry(self.name, targets))
+        self.metric.check(self._own(prediction), self._own(targets))
+
+    def check_weight(self, weight: np.ndarray) -> None:
+        self.metric.check_weight(weight)
+
+    def _own(self, tree: PyTree) -> PyTree:
+        return entry("metrics", self.name, tree)
 
 
 def by_name(metrics: dict[str, Any] | None) -> dict[str, Metric]:

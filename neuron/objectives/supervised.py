@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, PyTree
 from neuron.losses import Loss
 from neuron.models import apply, prediction_like, without_rows
 from neuron.objectives.objective import Objective, Terms
+from neuron.objectives.parts import compared, entry
 from neuron.types import Batch, Key, Model, ModelState, Number, Scalar, hyperparameter
 
 
@@ -103,27 +104,19 @@ class Supervised(Objective):
         """A function of loss, prediction and target, for the one loss or for each of them."""
         if isinstance(self.loss, Loss):
             return function(self.loss, prediction, target)
+        own = functools.partial(entry, "loss")
         return {
-            name: function(loss, entry(name, prediction), entry(name, target))
+            name: function(loss, own(name, prediction), own(name, target))
             for name, loss in self.loss.items()
         }
 
 
-def entry(name: str, tree: PyTree) -> PyTree:
-    """A dict's entry, and anything else as it is; `ValueError` where the dict has none so named."""
-    if not isinstance(tree, dict):
-        return tree
-    if name not in tree:
-        raise ValueError(
-            f"`Trainer(loss={{{name!r}: ...}})` must name an entry of predictions and targets; "
-            f"there are {sorted(tree)}."
-        )
-    return tree[name]
-
-
 def _check(loss: Loss, prediction: PyTree, targets: PyTree) -> None:
     target = jax.tree.map(without_rows, targets)
-    shape = jax.tree.map(jnp.shape, jax.eval_shape(loss, prediction, target))
+    score = functools.partial(jax.eval_shape, loss)
+    shape = jax.tree.map(
+        jnp.shape, compared(f"{loss!r}", "loss={'part': ...}", score, prediction, target)
+    )
     if shape != ():
         raise ValueError(
             f"`{loss!r}` must score one example by a scalar; got shape {shape}. Take the "

@@ -6,12 +6,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, PyTree, Shaped
 
 from neuron.counters import fold_in, key_of
 from neuron.metrics import Metric
 from neuron.models import batch_axis, renewed, without_rows
-from neuron.objectives import Objective, Parts, Terms
+from neuron.objectives import Objective, Parts, Terms, compared
 from neuron.trees import Shapes, Static, structure
 from neuron.types import Batch, Key, Model, ModelState, Scalar, Words
 
@@ -30,9 +31,16 @@ class Scoring(eqx.Module):
         """One example's terms, what the metrics observe of it, and the model's state after it."""
         answer = self.objective(model, model_state, example, key=key)
         terms, after = _as_terms(type(self.objective).__name__, answer)
-        for name in self.metrics:
+        seen = {}
+        for name, metric in self.metrics.items():
             _check_comparable(name, type(self.objective).__name__, terms, example)
-        seen = {n: m.observe(terms.prediction, example.targets) for n, m in self.metrics.items()}
+            seen[name] = compared(
+                f"Trainer(metrics={{{name!r}: ...}})",
+                f"metrics={{'part': {{{name!r}: ...}}}}",
+                metric.observe,
+                terms.prediction,
+                example.targets,
+            )
         return terms, seen, after
 
     def check(self, model: Model, model_state: ModelState, data: Batch) -> None:
@@ -46,6 +54,8 @@ class Scoring(eqx.Module):
         prediction = _prediction_like(*structure((self, model, model_state)), Static(examples))
         for metric in self.metrics.values():
             metric.check(prediction, data.targets)
+            if data.weight is not None:
+                metric.check_weight(np.asarray(data.weight))
 
 
 class Sums(eqx.Module):
