@@ -322,11 +322,13 @@ class Trainer:
         trainer.set(learning_rate={"encoder.*": 1e-5})  # where the learning rate has such a group
         ```
 
-        `trainer.optimizer.numbers()` tells what there is.
+        `trainer.optimizer.numbers()` tells what there is. Groups that a dict does not name stay as
+        they are.
 
         **Raises:**
 
-        - `ValueError` for a name that the optimizer does not have, or a value out of its range.
+        - `ValueError` for a name that the optimizer does not have, or a value out of its range;
+            `TypeError` for what is no number, and for one number in the place of groups.
         """
         self._optimizer = self._optimizer.with_numbers(**hyperparameters)
 

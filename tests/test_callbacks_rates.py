@@ -86,6 +86,19 @@ def test_rates_by_path_fall_together():
     )
 
 
+def test_rates_by_path_keep_their_ratio_down_to_the_least():
+    rows = rates_of(
+        [1.0] * 6,
+        neuron.SGD({"weight": 0.8, "*": 0.1}),
+        factor=0.5,
+        patience=1,
+        min_learning_rate=0.05,
+    )
+    rates = np.array([(row["learning_rate[weight]"], row["learning_rate[*]"]) for row in rows])
+    np.testing.assert_allclose(rates[:3, 0], 8 * rates[:3, 1], rtol=1e-6)
+    np.testing.assert_allclose(rates[-2:], [[0.1, 0.05], [0.05, 0.05]], rtol=1e-6)
+
+
 def test_around_another_optimizer():
     optimizer = neuron.Clipped(neuron.Adam(0.8), norm=1.0)
     rates = learning_rates([1.0] * 3, optimizer, factor=0.5, patience=1)

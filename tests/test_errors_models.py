@@ -230,6 +230,18 @@ TABLE = [
         V,
         r"`set\(value=...\)` must name a number of Clipped.*'norm'",
     ),
+    (
+        "one rate for groups",
+        lambda: neuron.Trainer(dense(), optimizer=neuron.SGD({"weight": 1, "*": 2})).set(learning_rate=1),
+        T,
+        r"set\(learning_rate=...\)` must be a dict.*{'weight': 0.001}; got 1, there are \['weight', '\*'\]",
+    ),
+    (
+        "groups without a ratio",
+        lambda: neuron.find_learning_rate(neuron.Trainer(dense(), optimizer=neuron.SGD({"*": 0})), (x, y)),
+        V,
+        r"one must be above 0; got {'\*': 0.0}",
+    ),
     ("unknown number in a hook", lambda: in_hook(lambda t: t.set(rate=1)), V, "'learning_rate'"),
     (
         "optax without numbers",

@@ -89,6 +89,37 @@ def test_one_compile_for_all_rates():
     assert len(traces) - first <= 1
 
 
+def test_groups_keep_their_ratios():
+    """The largest has the rate, and the others their share of it."""
+    trainer = trainer_of(neuron.Clipped(neuron.SGD({"bias": 1e-4, "*": 1e-3}), norm=100.0))
+    search = neuron.find_learning_rate(trainer, loader(), [1e-3, 0.1], steps=20)
+    for rate, curve in zip(search.rates, search.curves, strict=True):
+        optimizer = neuron.SGD({"bias": 0.1 * rate, "*": rate})
+        alone = trainer_of(neuron.Clipped(optimizer, norm=100.0)).fit(loader(), steps=20)["loss"]
+        np.testing.assert_allclose(curve, alone, rtol=1e-5)
+    assert search.suggestion == pytest.approx({"bias": 0.01, "*": 0.1})
+    trainer.set(learning_rate=search.suggestion)
+    assert trainer.optimizer.numbers()["learning_rate"] == search.suggestion
+    assert "lowest loss, at 0.1" in [t.get_text() for t in search.plot().get_legend().get_texts()]
+
+
+def test_a_group_that_is_a_function_stays():
+    groups = {"bias": halving, "weight": 1e-3}
+    search = neuron.find_learning_rate(trainer_of(neuron.SGD(groups)), loader(), [0.1], steps=5)
+    alone = trainer_of(neuron.SGD(groups | {"weight": 0.1})).fit(loader(), steps=5)["loss"]
+    np.testing.assert_array_equal(search.curves[0], alone)
+    assert search.suggestion == {"weight": 0.1}
+
+
+def halving(count):
+    return 0.1 * 0.5**count
+
+
+def test_groups_of_nothing_have_no_ratio():
+    with pytest.raises(ValueError, match=r"one must be above 0; got {'bias': 0.0, '\*': 0.0}"):
+        neuron.find_learning_rate(trainer_of(neuron.SGD({"bias": 0, "*": 0})), loader())
+
+
 @pytest.mark.parametrize("rates", [[], [0.0], [-1.0, 1.0], [np.nan], [[0.1]]])
 def test_rates_out_of_range_are_refused(rates, unchecked):
     with pytest.raises(ValueError, match=r"must be a list of numbers above 0"):

@@ -17,7 +17,7 @@ class ReduceLROnPlateau(Callback):
     """Multiplies the learning rate by a factor where a value has not become better for some epochs.
 
     No recompile: the learning rate is a number that the program is handed. Learning rates by path
-    are all multiplied.
+    are all multiplied, and keep their ratios down to `min_learning_rate`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ReduceLROnPlateau(Callback):
         - `min_delta`: by how much a value must be better to count.
         - `mode`: `"min"` or `"max"`: which way is better.
         - `cooldown`: for how many epochs after that nothing is counted.
-        - `min_learning_rate`: what the rate does not go below.
+        - `min_learning_rate`: what no rate goes below.
 
         **Raises:**
 

@@ -36,9 +36,14 @@ class Groups(eqx.Module):
         return {pattern: value_of(rate) for pattern, rate in rates if is_number(rate)}
 
     def with_rates(self, call: str, new: Number | dict[str, Number]) -> "Groups":
-        """Other numbers for the patterns that are named, or one number for all."""
+        """Other numbers for the patterns that are named. One number for all would lose what lies
+        between them, and is refused."""
         known = list(self.numbers())
-        new = new if isinstance(new, dict) else dict.fromkeys(self.patterns, new)
+        if not isinstance(new, dict):
+            raise TypeError(
+                f"`{call}` must be a dict where the learning rate has groups, such as "
+                f"{{{known[0]!r}: 0.001}}; got {new!r}, there are {known}."
+            )
         for pattern in new:
             if pattern not in known:
                 raise ValueError(
