@@ -80,8 +80,9 @@ class Trainer:
         - `model`: any callable tree with floating-point arrays, for one example: an
             `equinox.Module` of your own, `equinox.nn.MLP`, `neuron.Dense`. It is not changed;
             the trained one is `trainer.model`.
-        - `loss`: a loss, a dict of them for predictions and targets that are dicts (see
-            `Supervised`), or an objective.
+        - `loss`: a loss, a dict of them for predictions and targets that are dicts, or an
+            objective. `Supervised({...}, weights={...})` is a dict of losses with weights,
+            `Penalized(...)` a loss with penalties.
         - `optimizer`: one of neuron's or of optax's.
         - `metrics`: what is measured beside the loss, by name, on training and validation rows: a
             `Metric`, a `Loss`, or a function of (targets, predictions) such as scikit-learn's
