@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +39,7 @@ each_way = pytest.mark.parametrize(
 class Within(neuron.Metric):
     """The example of the contract's docstring."""
 
-    tolerance: float
+    tolerance: jax.Array = eqx.field(converter=jnp.asarray)
 
     def observe(self, prediction, target):
         return jnp.abs(prediction - target) < self.tolerance, 1

@@ -23,7 +23,7 @@ class Metric(Printable):
 
     ```python
     class Within(neuron.Metric):
-        tolerance: float
+        tolerance: jax.Array = eqx.field(converter=jnp.asarray)
 
         def observe(self, prediction, target):
             return jnp.abs(prediction - target) < self.tolerance, 1

@@ -18,11 +18,11 @@ from neuron.types import Number, Params, Printable, Scalar, hyperparameter
 class Optimizer(Printable):
     """Turns gradients into updates, in optax's call shape.
 
-    An optimizer of your own is two methods:
+    An optimizer of your own is two methods. Its numbers that are arrays can be set:
 
     ```python
     class SignDescent(neuron.Optimizer):
-        learning_rate: jax.Array
+        learning_rate: jax.Array = eqx.field(converter=jnp.asarray)
 
         def init(self, params):
             return None
