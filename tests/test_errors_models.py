@@ -255,6 +255,18 @@ TABLE = [
     # Metrics.
     ("metrics without names", lambda: train(metrics=[Own()]), T, "a dict of metrics by name"),
     ("metric named loss", lambda: train(metrics={"loss": Own()}), V, "got 'loss' twice"),
+    ("rows of all named loss", lambda: train(metrics={"loss": neuron.ROCAUC()}), V, "got 'loss' twice"),
+    ("metric named as a row's step", lambda: train(metrics={"step": Own()}), V, "got 'step' twice"),
+    ("metric without a name", lambda: train(metrics={1: Own()}), T, "strings as names; got 1"),
+    ("two metrics of a name", lambda: train(metrics={"a_m": Own(), "a": {"m": Own()}}), V, "got 'a_m' twice"),
+    ("part named loss", lambda: train(loss=terms(value=lambda v, e: {"loss": v, "b": v})), V, "got 'loss' twice"),
+    ("a log named epoch", lambda: train(loss=terms(logs=lambda v, e: {"epoch": v})), V, "got 'epoch' twice"),
+    (
+        "a log named as a metric of all rows",
+        lambda: train(loss=terms(logs=lambda v, e: {"m": v}, prediction=lambda v, e: v), metrics={"m": neuron.ROCAUC()}),
+        V,
+        "got 'm' twice",
+    ),
     ("metrics without targets", lambda: train(loss=terms(), data=(x,), metrics={"m": Own()}), V, "no prediction"),
     (
         "predictions without targets",

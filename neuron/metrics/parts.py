@@ -10,6 +10,10 @@ from neuron.metrics.metric import Metric
 from neuron.objectives import entry
 
 
+# What each row of a history says beside what is measured.
+TAKEN = ("loss", "epoch", "step", "seconds")
+
+
 class OfPart(Metric):
     """A metric of the entry of one name of predictions and targets that are dicts."""
 
@@ -42,13 +46,18 @@ class OfPart(Metric):
         return entry("metrics", self.name, tree)
 
 
-def by_name(metrics: dict[str, Any] | None) -> dict[str, Metric]:
+def by_name(metrics: dict[str, Any] | None, *, part: bool = False) -> dict[str, Metric]:
     """Metrics by the names they are logged under. Those of one part come as a dict in its place,
     and have its name before theirs: `digit_accuracy`.
 
+    **Arguments:**
+
+    - `metrics`: metrics, losses and functions by name, or dicts of them.
+    - `part`: whether they are of one part, whose name will come before theirs.
+
     **Raises:**
 
-    - `TypeError` for what is no metric.
+    - `TypeError` for what is no metric; `ValueError` for a name that is taken.
     """
     if not isinstance(metrics, dict | None):
         raise TypeError(
@@ -56,8 +65,17 @@ def by_name(metrics: dict[str, Any] | None) -> dict[str, Metric]:
         )
     named: dict[str, Metric] = {}
     for name, metric in (metrics or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"`Trainer(metrics=...)` must have strings as names; got {name!r}.")
         if isinstance(metric, dict):
-            named |= {f"{name}_{n}": OfPart(name, m) for n, m in by_name(metric).items()}
+            more = {f"{name}_{n}": OfPart(name, m) for n, m in by_name(metric, part=True).items()}
         else:
-            named[name] = as_metric(name, metric)
+            more = {name: as_metric(name, metric)}
+        for taken in more:
+            if taken in named or (taken in TAKEN and not part):
+                raise ValueError(
+                    f"`Trainer(metrics=...)` must log each value under a name of its own; got "
+                    f"{taken!r} twice: there are {[*TAKEN, *named]}."
+                )
+        named |= more
     return named

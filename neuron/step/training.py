@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
 from neuron.counters import as_count
+from neuron.metrics import Metric
 from neuron.models import renewed
 from neuron.objectives import Parts
 from neuron.optimizers import Optimizer, is_rate
@@ -118,9 +119,13 @@ def _step(
         behind["loss_penalty"] = penalty.astype(loss.dtype)
     if sums.logs or penalties or any(not is_rate(name) for name in logs):
         behind["loss_examples"] = sums.examples
-    parts = {"loss": loss} | objective.parts(mean)
+    where_there_are_rows = lambda values: {
+        name: jnp.where(empty, jnp.nan, value) for name, value in values.items()
+    }
     record = _without_doubles(
-        {name: jnp.where(empty, jnp.nan, value) for name, value in parts.items()},
+        task.scoring.metrics,
+        where_there_are_rows({"loss": loss}),
+        where_there_are_rows(objective.parts(mean)),
         {name: jnp.where(empty | fault, 0, value) for name, value in behind.items()},
         {name: total / sums.examples for name, total in sums.logs.items()},
         penalties,
@@ -187,14 +192,17 @@ def _named(kind: str, parts: Parts) -> Record:
     return {f"{kind}.{name}": value for name, value in parts.items()}
 
 
-def _without_doubles(*records: Record) -> Record:
+def _without_doubles(metrics: dict[str, Metric], *records: Record) -> Record:
+    """All of them as one. A metric has its name to itself, recorded at each step or not."""
     merged: Record = {}
+    metric_values = records[-1]
+    taken = {"epoch", "step", "seconds", *(metrics.keys() - metric_values.keys())}
     for record in records:
         for name, value in record.items():
-            if name in merged:
+            if name in merged or name in taken:
                 raise ValueError(
                     f"`Trainer(...)` must log each value under a name of its own; got {name!r} "
-                    "twice, among losses, penalties, logs and metrics."
+                    "twice, among losses, penalties, logs, metrics and what a row says of itself."
                 )
             merged[name] = value
     return merged
