@@ -17,8 +17,8 @@ from jax.extend.core import jaxpr_as_fun
 from scipy import stats
 
 import neuron
-from neuron import samplers
 from neuron.counters import words
+from neuron.samplers import drawing
 
 
 WORD = 1 << 32
@@ -181,7 +181,7 @@ def sizes_in(jaxpr):
 @example(2**30 + 1)
 @example(2**31 - 1)
 def test_the_grid_holds_the_rows_and_little_else(size):
-    width, height = samplers._grid(size)
+    width, height = drawing._grid(size)
     assert width % 2 == 0
     assert max(width, height) <= 1 << 16
     # What is to spare is walked over, so it is little.
@@ -342,7 +342,7 @@ def test_one_row_is_always_drawn():
 def bootstrap_of_words(monkeypatch, first, second, size):
     """The rows that `Bootstrap` makes of these words."""
     table = jnp.asarray(np.append(first, second).astype(np.uint32))
-    monkeypatch.setattr(samplers, "random_words", lambda key, counts: table[counts])
+    monkeypatch.setattr(drawing, "random_words", lambda key, counts: table[counts])
     return neuron.Bootstrap(0).indices(words(0), jnp.uint32(0), len(first), size).tolist()
 
 
