@@ -29,7 +29,8 @@ class DataLoader:
     loader = neuron.DataLoader((x, y), batch_size=100, sampler=neuron.Bootstrap(seed=123))
     ```
 
-    An *epoch* is `len(loader)` batches: as many as it takes to draw as many rows as there are.
+    An *epoch* is `len(loader)` batches: as many as it takes to draw as many rows as there are,
+    or as the sampler's `epoch_rows` says.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class DataLoader:
         self.data = checked("DataLoader(data)", _as_batch(data))
         self.rows = len(jax.tree.leaves(self.data)[0])
         sampler.check(self.batch_size, self.rows)
-        _check_drop_last(drop_last, self.batch_size, self.rows)
+        _check_drop_last(drop_last, self.batch_size, sampler.epoch_rows(self.rows))
         self._placed: dict[Device, Batch] = {}
 
     def __len__(self) -> int:
         """How many steps an epoch has."""
-        whole, rest = divmod(self.rows, self.batch_size)
+        whole, rest = divmod(self.sampler.epoch_rows(self.rows), self.batch_size)
         return whole if self.drop_last else whole + (rest > 0)
 
     def in_groups(self, batches: int) -> "DataLoader":
@@ -82,7 +83,8 @@ class DataLoader:
         grouped = copy.copy(self)
         grouped.batch_size = batches * self.batch_size
         grouped.sampler.check(grouped.batch_size, self.rows)
-        _check_drop_last(grouped.drop_last, grouped.batch_size, self.rows)
+        epoch_rows = self.sampler.epoch_rows(self.rows)
+        _check_drop_last(grouped.drop_last, grouped.batch_size, epoch_rows)
         return grouped
 
     def smallest_batch(self) -> int:

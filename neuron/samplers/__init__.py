@@ -1,6 +1,7 @@
 """Samplers. The rows of a batch are a pure function of (seed, epoch, position)."""
 
 from neuron.samplers.sampler import Sampler as Sampler
+from neuron.samplers.subset import Subset as Subset
 from neuron.samplers.uniform import Bootstrap as Bootstrap
 from neuron.samplers.uniform import Sequential as Sequential
 from neuron.samplers.uniform import Shuffle as Shuffle

@@ -38,12 +38,18 @@ class Sampler(Printable):
         Row numbers from 0 to `size - 1`; -1 where a last batch has run out of rows.
         """
 
+    def epoch_rows(self, size: int) -> int:
+        """How many rows an epoch draws from so many: as many as there are, unless a sampler says
+        otherwise. An epoch has `ceil(epoch_rows / batch_size)` batches."""
+        return size
+
     def check(self, batch_size: int, size: int) -> None:
         """Refuses, with a `ValueError`, a batch size that the sampler can not serve."""
         del batch_size, size
 
 
 def without_replacement(sampler: Sampler, batch_size: int, size: int) -> None:
+    """Refuses a batch that is larger than the data."""
     if batch_size > size:
         raise ValueError(
             f"`DataLoader(batch_size=...)` must be at most the number of rows where rows are drawn "

@@ -1,0 +1,19 @@
+"""What samplers make of their arguments on the host: arrays of whole numbers, classes of labels."""
+
+from typing import Any
+
+import numpy as np
+
+
+def whole_numbers(call: str, values: Any, *, least: int) -> np.ndarray:
+    """Whole numbers of at least `least`, along one axis; refused otherwise."""
+    array = np.asarray(values)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"`{call}` must have one axis, and not be empty; got shape {array.shape}.")
+    if array.dtype.kind not in "iu":
+        hint = " Use np.flatnonzero(mask) for a mask." if array.dtype == bool else ""
+        raise TypeError(f"`{call}` must be whole numbers; got dtype {array.dtype}.{hint}")
+    if array.min() < least:
+        place = int(np.argmax(array < least))
+        raise ValueError(f"`{call}` must be at least {least}; got {array[place]} in place {place}.")
+    return array
