@@ -62,6 +62,7 @@ from neuron.samplers import Bootstrap as Bootstrap
 from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential
 from neuron.samplers import Shuffle as Shuffle
+from neuron.samplers import ShuffleBlocks as ShuffleBlocks
 from neuron.samplers import Subset as Subset
 from neuron.state import TrainState as TrainState
 from neuron.summaries import summary as summary

@@ -1,0 +1,99 @@
+"""Rows that lie one behind the other: blocks of storage, and of time."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt32
+
+from neuron.counters import fold_in, key_of, random_words, seed_words
+from neuron.samplers.drawing import permuted, permuted_within
+from neuron.samplers.sampler import Sampler, without_replacement
+from neuron.samplers.tables import whole_numbers
+from neuron.types import Indices, Words, shown, whole_number
+
+
+class ShuffleBlocks(Sampler):
+    """Every row exactly once an epoch, in an order that reads few blocks of a file at a time.
+
+    ```python
+    neuron.ShuffleBlocks([50_000] * 20, window=4)  # a file of 20 row groups
+    ```
+
+    Each epoch puts the blocks in an order of its own, and takes them in windows of so many. The
+    rows of a window are shuffled as one; the windows follow one another. So a batch touches the
+    blocks of one window, or of two where it lies across their border (of more only where windows
+    are smaller than a batch). One window of all blocks is a full shuffle.
+
+    Rows of one window stay within some `window` blocks of each other: data that are sorted are
+    mixed by the order of the blocks alone, so give more blocks than windows can hold.
+
+    A batch costs time in proportion to the number of blocks, besides its rows.
+    """
+
+    sizes: UInt32[Array | np.ndarray, " blocks"]
+    seed: Words
+    window: int = eqx.field(static=True)
+
+    def __init__(self, sizes: Any, seed: int = 0, *, window: int = 4):
+        """**Arguments:**
+
+        - `sizes`: how many rows each block has, in the order of storage.
+        - `seed`: from 0 to 2^64 - 1.
+        - `window`: how many blocks are shuffled together.
+
+        **Raises:**
+
+        - `ValueError` or `TypeError` for sizes that are negative, no whole numbers, or none.
+        """
+        # Their sum is checked against the data; one beyond 2^31 would wrap first.
+        sizes = whole_numbers("ShuffleBlocks(sizes)", sizes, least=0)
+        if (total := int(sizes.sum(dtype=object))) > np.iinfo(np.int32).max:
+            raise ValueError(f"`ShuffleBlocks(sizes)` must sum to less than 2^31; got {total}.")
+        self.sizes = sizes.astype(np.uint32)
+        self.seed = seed_words("ShuffleBlocks(seed=...)", seed)
+        self.window = whole_number("ShuffleBlocks(window=...)", window, least=1)
+
+    def indices(
+        self, epoch: Words, position: UInt32[Array, ""], batch_size: int, size: int
+    ) -> Indices:
+        key = fold_in(key_of(self.seed), epoch)
+        order_key, rows_key, salt_key = (fold_in(key, jnp.uint32(part)) for part in range(3))
+        sizes, blocks = jnp.asarray(self.sizes), len(self.sizes)
+        order = permuted(jnp.arange(blocks, dtype=jnp.uint32), order_key, blocks)
+        ends = jnp.cumsum(sizes[order], dtype=jnp.uint32)
+        # The last window may hold fewer blocks.
+        last = np.append(np.arange(self.window, blocks, self.window), blocks) - 1
+
+        places = position * jnp.uint32(batch_size) + jnp.arange(batch_size, dtype=jnp.uint32)
+        place = jnp.minimum(places, jnp.uint32(size - 1))
+        window, begin, end = _interval(ends[last], place)
+        salt = random_words(salt_key, window)
+        place = begin + permuted_within(place - begin, rows_key, end - begin, salt)
+        turn, begin, _ = _interval(ends, place)
+        starts = jnp.cumsum(sizes, dtype=jnp.uint32) - sizes
+        rows = starts[order[turn]] + (place - begin)
+        return jnp.where(places < size, rows.astype(jnp.int32), -1)
+
+    def check(self, batch_size: int, size: int) -> None:
+        total = int(np.sum(self.sizes, dtype=np.int64))
+        if total != size:
+            raise ValueError(
+                "`ShuffleBlocks(sizes)` must sum to the number of rows; "
+                f"got {total} for {size} rows."
+            )
+        without_replacement(self, batch_size, size)
+
+    def __repr__(self) -> str:
+        parts = f"{len(self.sizes)} blocks, seed={shown(self.seed)}, window={self.window}"
+        return f"ShuffleBlocks({parts})"
+
+
+def _interval(
+    ends: UInt32[Array, " intervals"], place: UInt32[Array, " n"]
+) -> tuple[UInt32[Array, " n"], UInt32[Array, " n"], UInt32[Array, " n"]]:
+    """Which of some adjacent intervals from 0 on each place lies in, where it begins and ends."""
+    number = jnp.searchsorted(ends, place, side="right").astype(jnp.uint32)
+    begin = jnp.where(number > 0, ends[number - 1], 0)
+    return number, begin, ends[number]
