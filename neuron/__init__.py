@@ -58,12 +58,14 @@ from neuron.optimizers import Adam as Adam
 from neuron.optimizers import AdamW as AdamW
 from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
+from neuron.samplers import Balanced as Balanced
 from neuron.samplers import Bootstrap as Bootstrap
 from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential
 from neuron.samplers import Shuffle as Shuffle
 from neuron.samplers import ShuffleBlocks as ShuffleBlocks
 from neuron.samplers import Subset as Subset
+from neuron.samplers import Weighted as Weighted
 from neuron.state import TrainState as TrainState
 from neuron.summaries import summary as summary
 from neuron.trainer import Trainer as Trainer

@@ -6,3 +6,5 @@ from neuron.samplers.subset import Subset as Subset
 from neuron.samplers.uniform import Bootstrap as Bootstrap
 from neuron.samplers.uniform import Sequential as Sequential
 from neuron.samplers.uniform import Shuffle as Shuffle
+from neuron.samplers.weighted import Balanced as Balanced
+from neuron.samplers.weighted import Weighted as Weighted
