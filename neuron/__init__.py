@@ -64,6 +64,7 @@ from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential
 from neuron.samplers import Shuffle as Shuffle
 from neuron.samplers import ShuffleBlocks as ShuffleBlocks
+from neuron.samplers import Stratified as Stratified
 from neuron.samplers import Subset as Subset
 from neuron.samplers import Weighted as Weighted
 from neuron.state import TrainState as TrainState
