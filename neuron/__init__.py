@@ -59,6 +59,7 @@ from neuron.optimizers import AdamW as AdamW
 from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
 from neuron.samplers import Balanced as Balanced
+from neuron.samplers import BlockBootstrap as BlockBootstrap
 from neuron.samplers import Bootstrap as Bootstrap
 from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential

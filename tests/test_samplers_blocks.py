@@ -1,4 +1,4 @@
-"""Samplers of blocks: shuffles that read a file piece by piece."""
+"""Samplers of blocks: shuffles that read a file piece by piece, and the bootstrap of a series."""
 
 import functools
 import math
@@ -152,7 +152,50 @@ def test_every_seed_and_epoch_has_an_order_of_its_own():
     assert len(seen) == len(numbers) ** 2
 
 
+# ── BlockBootstrap ──
+
+
+@pytest.mark.parametrize(("length", "batch_size"), [(1, 10), (4, 10), (5, 10), (10, 10)])
+def test_a_batch_is_blocks_end_to_end(length, batch_size):
+    rows = batches(neuron.BlockBootstrap(length, 1), range(3000), batch_size, 30)
+    assert rows.dtype == np.int32
+    steps, inside = np.diff(rows), np.arange(1, batch_size) % length > 0
+    assert (steps[:, inside] == 1).all()
+    # A block may begin wherever it ends within the data, each place as likely.
+    for offset in range(length):
+        own = rows[:, offset::length] - offset
+        assert own.min() >= 0
+        assert own.max() <= 30 - length
+        if length < 30:
+            assert by_chance(np.bincount(own.ravel(), minlength=31 - length))
+
+
+def test_blocks_of_one_row_are_a_bootstrap_and_of_all_are_the_data():
+    rows = batches(neuron.BlockBootstrap(1, 2), range(50), 20, 40)
+    assert (rows == batches(neuron.Bootstrap(2), range(50), 20, 40)).all()
+    assert (batches(neuron.BlockBootstrap(40, 2), range(5), 40, 40) == np.arange(40)).all()
+
+
+def test_the_blocks_of_a_batch_steps_and_epochs_are_independent():
+    sampler = neuron.BlockBootstrap(3, 4)
+    begins = batches(sampler, range(20_000), 6, 12)[:, [0, 3]]
+    later = batches(sampler, range(20_000), 6, 12, epoch=1)[:, [0, 3]]
+    assert by_chance(cells(begins[:, 0], begins[:, 1], size=10))
+    assert by_chance(cells(begins[0::2], begins[1::2], size=10))
+    assert by_chance(cells(begins, later, size=10))
+
+
 # ── what can not be meant ──
+
+
+def test_a_block_is_at_most_the_data_and_the_batch():
+    sampler = neuron.BlockBootstrap(5)
+    sampler.check(5, 5)
+    sampler.check(9, 5)
+    with pytest.raises(ValueError, match=r"the number of rows; got a length of 5 for 4\."):
+        sampler.check(5, 4)
+    with pytest.raises(ValueError, match=r"the batch size; got a length of 5 for 4\."):
+        sampler.check(4, 100)
 
 
 def test_sizes_must_sum_to_the_rows():
@@ -179,6 +222,9 @@ def test_sizes_must_sum_to_the_rows():
         (lambda: neuron.ShuffleBlocks([5], window=2.0), TypeError, "window=.* a whole number"),
         (lambda: neuron.ShuffleBlocks([5], -1), ValueError, r"ShuffleBlocks\(seed=...\)` must"),
         (lambda: neuron.ShuffleBlocks([5], None), TypeError, r"ShuffleBlocks\(seed=...\)` must"),
+        (lambda: neuron.BlockBootstrap(0), ValueError, "length.* at least 1; got 0"),
+        (lambda: neuron.BlockBootstrap(2.5), TypeError, "length.* a whole number; got 2.5"),
+        (lambda: neuron.BlockBootstrap(2, -1), ValueError, r"BlockBootstrap\(seed=...\)` must"),
     ],
 )
 def test_arguments_that_can_not_be_meant_are_refused(unchecked, make, kind, message):
@@ -189,3 +235,4 @@ def test_arguments_that_can_not_be_meant_are_refused(unchecked, make, kind, mess
 def test_they_print_as_what_they_are():
     assert repr(neuron.ShuffleBlocks([5, 6], 7)) == "ShuffleBlocks(2 blocks, seed=7, window=4)"
     assert repr(neuron.ShuffleBlocks(jnp.array([5]), window=1)).endswith("seed=0, window=1)")
+    assert repr(neuron.BlockBootstrap(24, 3)) == "BlockBootstrap(24, seed=3)"

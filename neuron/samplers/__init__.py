@@ -1,5 +1,6 @@
 """Samplers. The rows of a batch are a pure function of (seed, epoch, position)."""
 
+from neuron.samplers.blocks import BlockBootstrap as BlockBootstrap
 from neuron.samplers.blocks import ShuffleBlocks as ShuffleBlocks
 from neuron.samplers.sampler import Sampler as Sampler
 from neuron.samplers.stratified import Stratified as Stratified

@@ -1,4 +1,4 @@
-"""Rows that lie one behind the other: blocks of storage, and of time."""
+"""Rows that lie side by side: blocks of storage, and of time."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from neuron.counters import fold_in, key_of, random_words, seed_words
-from neuron.samplers.drawing import permuted, permuted_within
+from neuron.samplers.drawing import interval, permuted, permuted_within, uniform
 from neuron.samplers.sampler import Sampler, without_replacement
 from neuron.samplers.tables import whole_numbers
 from neuron.types import Indices, Words, shown, whole_number
@@ -68,10 +68,10 @@ class ShuffleBlocks(Sampler):
 
         places = position * jnp.uint32(batch_size) + jnp.arange(batch_size, dtype=jnp.uint32)
         place = jnp.minimum(places, jnp.uint32(size - 1))
-        window, begin, end = _interval(ends[last], place)
+        window, begin, end = interval(ends[last], place)
         salt = random_words(salt_key, window)
         place = begin + permuted_within(place - begin, rows_key, end - begin, salt)
-        turn, begin, _ = _interval(ends, place)
+        turn, begin, _ = interval(ends, place)
         starts = jnp.cumsum(sizes, dtype=jnp.uint32) - sizes
         rows = starts[order[turn]] + (place - begin)
         return jnp.where(places < size, rows.astype(jnp.int32), -1)
@@ -90,10 +90,48 @@ class ShuffleBlocks(Sampler):
         return f"ShuffleBlocks({parts})"
 
 
-def _interval(
-    ends: UInt32[Array, " intervals"], place: UInt32[Array, " n"]
-) -> tuple[UInt32[Array, " n"], UInt32[Array, " n"], UInt32[Array, " n"]]:
-    """Which of some adjacent intervals from 0 on each place lies in, where it begins and ends."""
-    number = jnp.searchsorted(ends, place, side="right").astype(jnp.uint32)
-    begin = jnp.where(number > 0, ends[number - 1], 0)
-    return number, begin, ends[number]
+class BlockBootstrap(Sampler):
+    """Pieces of `length` rows in a row, drawn with replacement: the moving blocks bootstrap of a
+    time series (Kuensch, 1989).
+
+    ```python
+    neuron.BlockBootstrap(length=24, seed=1)  # hours that depend on each other for a day
+    ```
+
+    A batch lays such blocks end to end until it is full; the last one is cut there. A block may
+    begin at any of the rows from which it does not reach beyond the last, each as likely. So rows
+    less than a length from either end of the data come less often: the first of all comes as the
+    first of a block alone.
+    """
+
+    seed: Words
+    length: int = eqx.field(static=True)
+
+    def __init__(self, length: int, seed: int = 0):
+        """**Arguments:**
+
+        - `length`: rows of a block, at most those of a batch.
+        - `seed`: from 0 to 2^64 - 1.
+        """
+        self.length = whole_number("BlockBootstrap(length)", length, least=1)
+        self.seed = seed_words("BlockBootstrap(seed=...)", seed)
+
+    def indices(
+        self, epoch: Words, position: UInt32[Array, ""], batch_size: int, size: int
+    ) -> Indices:
+        key = fold_in(key_of(self.seed), epoch, position)
+        begins = uniform(key, -(-batch_size // self.length), size - self.length + 1)
+        rows = begins[:, None] + jnp.arange(self.length, dtype=jnp.uint32)[None, :]
+        return rows.ravel()[:batch_size].astype(jnp.int32)
+
+    def check(self, batch_size: int, size: int) -> None:
+        # In a smaller batch every block would be cut, and the last rows would never come.
+        for most, what in ((size, "number of rows"), (batch_size, "batch size")):
+            if self.length > most:
+                raise ValueError(
+                    f"`BlockBootstrap(length)` must be at most the {what}; "
+                    f"got a length of {self.length} for {most}."
+                )
+
+    def __repr__(self) -> str:
+        return f"BlockBootstrap({self.length}, seed={shown(self.seed)})"

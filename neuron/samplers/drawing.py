@@ -1,4 +1,4 @@
-"""What samplers draw with: numbers below a bound, and keyed permutations."""
+"""What samplers draw with: numbers below a bound, keyed permutations, and where a number lies."""
 
 import functools
 
@@ -85,6 +85,15 @@ def permuted_within(
 
     begin = point, jnp.ones(point.shape, bool)
     return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), walk, begin)[0]
+
+
+def interval(
+    ends: UInt32[Array, " intervals"], place: UInt32[Array, " n"]
+) -> tuple[UInt32[Array, " n"], UInt32[Array, " n"], UInt32[Array, " n"]]:
+    """Which of some adjacent intervals from 0 on each place lies in, where it begins and ends."""
+    number = jnp.searchsorted(ends, place, side="right").astype(jnp.uint32)
+    begin = jnp.where(number > 0, ends[number - 1], 0)
+    return number, begin, ends[number]
 
 
 def _scaled(word: UInt32[Array, "..."], size: int) -> UInt32[Array, "..."]:
