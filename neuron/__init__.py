@@ -61,6 +61,7 @@ from neuron.optimizers import Optimizer as Optimizer
 from neuron.samplers import Balanced as Balanced
 from neuron.samplers import BlockBootstrap as BlockBootstrap
 from neuron.samplers import Bootstrap as Bootstrap
+from neuron.samplers import Grouped as Grouped
 from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential
 from neuron.samplers import Shuffle as Shuffle

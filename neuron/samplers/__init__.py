@@ -2,6 +2,7 @@
 
 from neuron.samplers.blocks import BlockBootstrap as BlockBootstrap
 from neuron.samplers.blocks import ShuffleBlocks as ShuffleBlocks
+from neuron.samplers.groups import Grouped as Grouped
 from neuron.samplers.sampler import Sampler as Sampler
 from neuron.samplers.stratified import Stratified as Stratified
 from neuron.samplers.subset import Subset as Subset
