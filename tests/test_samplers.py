@@ -410,16 +410,6 @@ def test_every_position_of_a_bootstrap_has_rows_of_its_own():
     assert len({tuple(batch) for batch in rows.tolist()}) == len(positions)
 
 
-@pytest.mark.parametrize("kind", [neuron.Bootstrap, neuron.Shuffle])
-def test_seeds_that_can_not_be_meant_are_refused(unchecked, kind):
-    for seed in (-1, WORD**2):
-        with pytest.raises(ValueError, match=rf"`{kind.__name__}\(seed=...\)` must be from 0"):
-            kind(seed)
-    for seed in (1.0, True, None, "1"):
-        with pytest.raises(TypeError, match=rf"`{kind.__name__}\(seed=...\)` must be a whole"):
-            kind(seed)
-
-
 @pytest.mark.parametrize("sampler", [neuron.Shuffle(), neuron.Sequential()], ids=repr)
 def test_without_replacement_a_batch_is_at_most_the_data(sampler):
     sampler.check(10, 10)
