@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Int32, UInt32
 
 from neuron.counters import fold_in, key_of, random_words, seed_words
-from neuron.samplers.drawing import permuted, permuted_within
+from neuron.samplers.drawing import permuted_within
 from neuron.samplers.sampler import Sampler, without_replacement
 from neuron.samplers.tables import one_a_row, row_numbers_by_class
 from neuron.types import Indices, Words, shown
@@ -59,8 +59,9 @@ class Stratified(Sampler):
         batch_key, rows_key, salt_key = (fold_in(key, jnp.uint32(part)) for part in range(3))
         full, (whole, short) = size // batch_size, _places(batch_size, size)
         batch = jnp.minimum(position, jnp.uint32(full - 1))[None]
-        dealt = whole + permuted(batch, batch_key, full)
-        place = jnp.where(position < full, dealt, np.maximum(short, 0).astype(np.uint32))
+        # `permuted` is written into whatever reads it, and here that was done again for each row.
+        batch = permuted_within(batch, batch_key, jnp.uint32([full]), jnp.uint32([0]))
+        place = jnp.where(position < full, whole + batch, np.maximum(short, 0).astype(np.uint32))
         start, count = jnp.asarray(self.starts)[place], jnp.asarray(self.counts)[place]
         salt = random_words(salt_key, start)
         place = start + permuted_within(place - start, rows_key, count, salt)
