@@ -26,8 +26,8 @@ class ShuffleBlocks(Sampler):
     blocks of one window, or of two where it lies across their border (of more only where windows
     are smaller than a batch). One window of all blocks is a full shuffle.
 
-    Rows of one window stay within some `window` blocks of each other: data that are sorted are
-    mixed by the order of the blocks alone, so give more blocks than windows can hold.
+    Rows that are far apart in storage meet in a batch only where their blocks share a window. If
+    the data lie sorted, many small blocks and a wide window mix them better than few large blocks.
 
     A batch costs time in proportion to the number of blocks, besides its rows.
     """
@@ -47,8 +47,8 @@ class ShuffleBlocks(Sampler):
 
         - `ValueError` or `TypeError` for sizes that are negative, no whole numbers, or none.
         """
-        # Their sum is checked against the data; one beyond 2^31 would wrap first.
         sizes = whole_numbers("ShuffleBlocks(sizes)", sizes, least=0)
+        # In Python's own numbers, since any narrower sum might wrap.
         if (total := int(sizes.sum(dtype=object))) > np.iinfo(np.int32).max:
             raise ValueError(f"`ShuffleBlocks(sizes)` must sum to less than 2^31; got {total}.")
         self.sizes = sizes.astype(np.uint32)
@@ -77,7 +77,7 @@ class ShuffleBlocks(Sampler):
         return jnp.where(places < size, rows.astype(jnp.int32), -1)
 
     def check(self, batch_size: int, size: int) -> None:
-        total = int(np.sum(self.sizes, dtype=np.int64))
+        total = int(np.asarray(self.sizes).sum(dtype=np.int64))
         if total != size:
             raise ValueError(
                 "`ShuffleBlocks(sizes)` must sum to the number of rows; "
