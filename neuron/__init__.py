@@ -66,6 +66,7 @@ from neuron.state import TrainState as TrainState
 from neuron.summaries import summary as summary
 from neuron.trainer import Trainer as Trainer
 from neuron.types import Batch as Batch
+from neuron.types import Fixed as Fixed
 
 
 __version__ = "0.1.0"

@@ -26,7 +26,7 @@ from neuron.objectives import Objective, as_objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
 from neuron.place import Place
 from neuron.run import Run, copied, ready
-from neuron.selection import Selection, partitioned
+from neuron.selection import Selection, parameters, partitioned
 from neuron.state import TrainState, initial_state
 from neuron.step import Scoring, Task, checked_precision
 from neuron.trees import as_device, kept, on_entry, refuse_ties, refuse_unhashable
@@ -90,7 +90,7 @@ class Trainer:
             model, where the model has layers with state.
         - `trainable`: which leaves are trained, all if `None`: patterns of paths (`"encoder.*"`),
             a function of the path, or an Equinox filter spec. The others get no gradient, no
-            weight decay and no optimizer state; see `train_only`.
+            weight decay and no optimizer state; see `train_only`. Those of `Fixed` parts never do.
         - `accumulate`: how many of the loader's batches make one step: they are computed one after
             the other and give the step that one batch of all their rows would. Layers that take
             statistics over the batch see them one at a time.
@@ -98,7 +98,7 @@ class Trainer:
             prediction, `trainer.model` and what `EarlyStopping` restores are then the average;
             the model's state is not averaged.
         - `precision`: what the model computes in, `"bfloat16"` for speed on accelerators; weights,
-            updates and losses stay in theirs. As the weights are, if `None`.
+            updates, losses and `Fixed` parts stay in theirs. As the weights are, if `None`.
         - `callbacks`: what looks at the run.
         - `seed`: of the keys that a model with randomness gets; the order of the data has the
             sampler's seed.
@@ -118,7 +118,8 @@ class Trainer:
             raise ValueError(
                 f"`Trainer(nonfinite=...)` must be 'raise' or 'skip'; got {nonfinite!r}."
             )
-        refuse_ties("Trainer(model)", model)
+        # What is never trained can not drift apart: one scaling may serve inputs and targets.
+        refuse_ties("Trainer(model)", parameters(model, eqx.is_array_like))
         refuse_unhashable("Trainer(model)", model)
         check_state(model, model_state)
         batch_axis(model)
@@ -139,8 +140,7 @@ class Trainer:
         self._nonfinite = nonfinite
         show = terminal_attached() if progress is None else progress
         self._hooks = Hooks([*callbacks, *([ProgressBar()] if show else [])])
-        everything = eqx.filter(model, eqx.is_inexact_array)
-        if not jax.tree.leaves(everything):
+        if not jax.tree.leaves(parameters(model)):
             raise ValueError(
                 "`Trainer(model)` must have floating-point arrays to train; got none in "
                 f"{type(model).__name__}."

@@ -6,7 +6,14 @@ from jaxtyping import Array, Bool, PyTree, Shaped, UInt32
 
 from neuron.counters import fold_in, key_of
 from neuron.models import apply, batch_axis, for_inference, renewed
-from neuron.step.sums import Scoring, Sums, example_keys, in_precision, sums_of
+from neuron.step.sums import (
+    Scoring,
+    Sums,
+    example_keys,
+    in_precision,
+    inputs_in_precision,
+    sums_of,
+)
 from neuron.types import Batch, Key, Model, ModelState, Words
 
 
@@ -37,7 +44,8 @@ def prediction_step(
     """The model's outputs for a batch of inputs, in inference mode, dropout apart."""
     model = in_precision(precision, for_inference(model, dropout=dropout))
     predict = lambda x, key: apply(model, renewed(model_state), x, key=key)[0]
-    outputs = jax.vmap(predict, axis_name=batch_axis(model))(in_precision(precision, inputs), keys)
+    inputs = inputs_in_precision(precision, model, inputs)
+    outputs = jax.vmap(predict, axis_name=batch_axis(model))(inputs, keys)
     return outputs if precision is None else in_precision("float32", outputs)
 
 

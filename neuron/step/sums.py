@@ -13,7 +13,7 @@ from neuron.metrics import Metric
 from neuron.models import batch_axis, renewed, without_rows
 from neuron.objectives import Objective, Parts, Terms
 from neuron.trees import Shapes, Static, structure
-from neuron.types import Batch, Key, Model, ModelState, Scalar, Words
+from neuron.types import Batch, Key, Model, ModelState, Scalar, Words, is_fixed
 
 
 class Scoring(eqx.Module):
@@ -83,7 +83,7 @@ def sums_of(
     - `ValueError` or `TypeError` for terms that can not be meant.
     """
     model = in_precision(scoring.precision, model)
-    examples = Batch(in_precision(scoring.precision, batch.inputs), batch.targets)
+    examples = Batch(inputs_in_precision(scoring.precision, model, batch.inputs), batch.targets)
 
     def score(example: Batch, key: Key) -> tuple[Any, ModelState]:
         terms, seen, after = scoring(model, model_state, example, key)
@@ -128,11 +128,18 @@ def sums_of(
 
 
 def in_precision(precision: str | None, tree: PyTree) -> PyTree:
-    """A tree with its floating-point arrays in another precision."""
+    """A tree with its floating-point arrays in another precision, but for its `Fixed` parts."""
     if precision is None:
         return tree
     cast = lambda leaf: leaf.astype(precision) if eqx.is_inexact_array(leaf) else leaf
-    return jax.tree.map(cast, tree)
+    return jax.tree.map(cast, tree, is_leaf=is_fixed)
+
+
+def inputs_in_precision(precision: str | None, model: Model, inputs: PyTree) -> PyTree:
+    """Inputs in another precision, or as they are for a model that holds `Fixed` parts: the numbers
+    of bfloat16 near 10,000 lie 64 apart, and no mean that is subtracted later brings back more."""
+    has_fixed = any(map(is_fixed, jax.tree.leaves(model, is_leaf=is_fixed)))
+    return inputs if has_fixed else in_precision(precision, inputs)
 
 
 def checked_precision(call: str, precision: str | None) -> str | None:
