@@ -62,6 +62,8 @@ from neuron.samplers import Bootstrap as Bootstrap
 from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential
 from neuron.samplers import Shuffle as Shuffle
+from neuron.splits import k_folds as k_folds
+from neuron.splits import split as split
 from neuron.state import TrainState as TrainState
 from neuron.summaries import summary as summary
 from neuron.trainer import Trainer as Trainer

@@ -18,7 +18,7 @@ GROUND = {
 }  # fmt: skip
 UPPER = {
     "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder",
+    "trainer", "finder", "splits",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
@@ -121,7 +121,8 @@ def test_the_ground_floor_is_pure(file):
 
 @on(UPPER)
 def test_the_upper_floor_needs_jax_and_the_standard_library(file):
-    optional = {"callbacks": {"tqdm"}, "plotting": {"matplotlib"}}.get(room_of(file), set())
+    optional = {"callbacks": {"tqdm"}, "plotting": {"matplotlib"}, "splits": {"narwhals"}}
+    optional = optional.get(room_of(file), set())
     assert packages(file) - sys.stdlib_module_names <= LIBRARIES | optional
 
 
@@ -182,7 +183,7 @@ from jax._src import xla_bridge
 neuron.SGD(0.1, momentum=0.9), neuron.Adam(), neuron.AdamW()
 neuron.Huber(), neuron.CrossEntropy(), neuron.Bootstrap(1), neuron.Shuffle(1)
 assert not xla_bridge.backends_are_initialized()
-loaded = {"tqdm", "matplotlib", "optax", "sklearn", "beartype"} & set(sys.modules)
+loaded = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype"} & set(sys.modules)
 assert not loaded, loaded
 import jax
 jax.devices()
