@@ -58,6 +58,12 @@ from neuron.optimizers import Adam as Adam
 from neuron.optimizers import AdamW as AdamW
 from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
+from neuron.preprocessing import MinMax as MinMax
+from neuron.preprocessing import OneHot as OneHot
+from neuron.preprocessing import Preprocessed as Preprocessed
+from neuron.preprocessing import Scaled as Scaled
+from neuron.preprocessing import Scaler as Scaler
+from neuron.preprocessing import Standardize as Standardize
 from neuron.samplers import Bootstrap as Bootstrap
 from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential

@@ -18,7 +18,7 @@ GROUND = {
 }  # fmt: skip
 UPPER = {
     "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder", "splits",
+    "trainer", "finder", "splits", "preprocessing",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
