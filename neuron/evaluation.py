@@ -13,6 +13,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
+from neuron.convolutions import for_loops
 from neuron.counters import advance, words
 from neuron.metrics import Metric
 from neuron.objectives import Objective
@@ -179,7 +180,7 @@ def _over_batches(
     # Traced once, for the shapes of the results and for the loop.
     jaxpr, like = traced(function, *one(jnp.zeros((), jnp.int32)))
     flat, treedef = jax.tree.flatten(like)
-    call = jaxpr_as_fun(jaxpr)
+    call = jaxpr_as_fun(for_loops(jaxpr))
 
     def body(place: Array, results: list[Array]) -> list[Array]:
         values = call(*jax.tree.leaves(one(place)))

@@ -15,6 +15,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Int, PyTree
 
+from neuron.convolutions import for_loops
 from neuron.kernel import as_one_kernel, fits_one_kernel, work
 from neuron.state import TrainState
 from neuron.step import Sums, Task, first_sums, training_step
@@ -43,15 +44,16 @@ class Program:
         self.batch_size = task.batch_size
         self._rows = jax.tree.leaves(data)[0].shape[0]
         indices = jax.ShapeDtypeStruct((self.batch_size,), jnp.int32)
-        self._step, (_, record) = traced(self._on_leaves, *shapes, indices)
+        step, (_, record) = traced(self._on_leaves, *shapes, indices)
+        self._step = for_loops(step)
         self.record = dict(sorted(record.items()))
         # One buffer a type, a column a name: each write into a buffer is a kernel of its own.
         self.columns: dict[Any, list[str]] = {}
         for name, like in self.record.items():
             self.columns.setdefault(like.dtype, []).append(name)
         self._steps_per_epoch, self._counts_skips = task.steps_per_epoch, task.skip_nonfinite
-        self.work = work(self._step.jaxpr)
-        self.one_kernel = fits_one_kernel(self._step.jaxpr, device)
+        self.work = work(step.jaxpr)
+        self.one_kernel = fits_one_kernel(step.jaxpr, device)
 
     def _trees(self, leaves: Sequence[Leaves]) -> list[Any]:
         return [static.combine(arrays) for static, arrays in zip(self.statics, leaves, strict=True)]

@@ -13,14 +13,14 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 GROUND = {
     "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models",
-    "objectives", "optimizers", "samplers", "selection", "state", "kernel", "step", "run",
+    "objectives", "optimizers", "samplers", "selection", "state", "kernel", "convolutions", "step", "run",
     "evaluation", "summaries",
 }  # fmt: skip
 UPPER = {
     "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
     "trainer", "finder",
 }  # fmt: skip
-COMPILING = {"run", "evaluation", "kernel", "samplers"}
+COMPILING = {"run", "evaluation", "kernel", "convolutions", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
 # Equinox prints modules by `wadler_lindig`, and asks a module of one's own for its words.
 LIBRARIES = {"jax", "equinox", "jaxtyping", "wadler_lindig", "numpy", "neuron"}
