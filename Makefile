@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: run test lint docs bench clean
 
-run: .venv/examples
+run: .venv/plot
 	$(BIN)/python examples/single_neuron.py
 
 test: .venv/test

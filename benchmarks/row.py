@@ -1,4 +1,4 @@
-"""One row of a table, in a process of its own: `python row.py TASK PEER.VARIANT ARRAYS`.
+"""One row of a table, in a process of its own: `python row.py TASK PEER.VARIANT ARRAYS [STEPS]`.
 
 It trains once, which compiles, leaves its weights and batches in ARRAYS, and says that it is
 ready. Then each line on standard input is a turn, answered by the seconds of its fits.
@@ -14,31 +14,32 @@ import numpy as np
 from tasks import TASKS, Fit, Task, clock
 
 
-def prepared(task_name: str, peer: str) -> Fit | None:
+def prepared(task_name: str, peer: str, arrays: str, steps: str | None = None) -> Fit | None:
     """How the peer trains; `None` if it is not installed, which is reported."""
     module, variant = peer.split(".")
     try:
         build = getattr(importlib.import_module(f"peers.{module}"), variant)
         task = TASKS[task_name]()
+        task = task.first(int(steps or task.steps))
         fit: Fit = build(task)
     except (ModuleNotFoundError, FileNotFoundError) as error:
         say({"missing": getattr(error, "name", None) or error.filename})
         return None
     result = fit.run(fit.start())
     checked = fit
-    if task.checked < task.steps:
-        task = task.first(task.checked)
+    if task.checked < task.steps or task.dropout:
+        task = task.to_check()
         checked = build(task)
         result = checked.run(checked.start())
-    save(checked, task, result)
+    save(arrays, checked, task, result)
     say({"steps": fit.steps, "note": fit.note, "same_task": fit.same_task})
     return fit
 
 
-def save(fit: Fit, task: Task, result: Any) -> None:
+def save(arrays: str, fit: Fit, task: Task, result: Any) -> None:
     batches = task.indices[: fit.steps] if fit.indices is None else fit.indices
     weights = np.concatenate([np.ravel(w) for w in fit.weights(result)])
-    np.savez(sys.argv[3], batches=batches, weights=weights)
+    np.savez(arrays, batches=batches, weights=weights)
 
 
 def say(what: Any) -> None:
@@ -48,7 +49,7 @@ def say(what: Any) -> None:
 if __name__ == "__main__":
     # All peers run on the CPU; JAX would otherwise take an accelerator where there is one.
     os.environ["JAX_PLATFORMS"] = "cpu"
-    fit = prepared(*sys.argv[1:3])
+    fit = prepared(*sys.argv[1:])
     for _ in sys.stdin:
         if fit is not None:
             say(clock(fit))

@@ -22,7 +22,8 @@ from typing import Any
 import cold
 import numpy as np
 import samplers
-from tasks import TASKS, table, trajectory
+from tasks import TASKS, table
+from trajectory import trajectory
 
 
 HERE = pathlib.Path(__file__).parent
@@ -63,10 +64,48 @@ ROWS = {
         ("Equinox loop", "equinox_loop.fit"),
         ("Equinox loop, device data", "equinox_loop.on_device"),
         ("PyTorch, eager", "torch_eager.fit"),
+        ("PyTorch, one thread", "torch_eager.one_thread"),
         ("Keras", "keras.fit"),
         ("Keras, 32 steps a call", "keras.in_blocks"),
         ("skorch", "skorch.fit"),
         ("Lightning", "lightning.fit"),
+    ],
+    "norm": [
+        ("Trainer.fit", "neuron_fit.fit"),
+        ("Trainer.fit, accuracy and F1", "neuron_fit.with_metrics"),
+        ("Trainer.fit, given indices", "neuron_fit.given"),
+        ("lax.scan, Equinox model", "equinox_loop.whole_run"),
+        ("lax.scan, whole run", "jax_scan.fit"),
+        ("Equinox loop", "equinox_loop.fit"),
+        ("Equinox loop, device data", "equinox_loop.on_device"),
+        ("PyTorch, eager", "torch_eager.fit"),
+        ("PyTorch, one thread", "torch_eager.one_thread"),
+    ],
+    "cnn": [
+        ("Trainer.fit", "neuron_fit.fit"),
+        ("Trainer.fit, accuracy and F1", "neuron_fit.with_metrics"),
+        ("Trainer.fit, given indices", "neuron_fit.given"),
+        ("lax.scan, whole run", "jax_scan.short"),
+        ("lax.scan, shifted images", "jax_scan.shifted"),
+        ("JAX + optax loop", "jax_optax_loop.fit"),
+        ("Equinox loop", "equinox_loop.fit"),
+        ("Equinox loop, device data", "equinox_loop.on_device"),
+        ("PyTorch, eager", "torch_eager.fit"),
+        ("PyTorch, one thread", "torch_eager.one_thread"),
+        ("Keras", "keras.fit"),
+        ("Keras, 32 steps a call", "keras.in_blocks"),
+    ],
+    "sources": [
+        ("Trainer.fit", "sources.device"),
+        ("Trainer.fit, host", "sources.host"),
+        ("Trainer.fit, memory map", "sources.memmap"),
+        ("Trainer.fit, Parquet", "sources.parquet"),
+        ("Trainer.fit, PyTorch's loader", "sources.torch_stream"),
+        ("Trainer.fit, PyTorch's dataset", "sources.torch_dataset"),
+        ("Trainer.fit, grain", "sources.grain"),
+        ("PyTorch, no workers", "sources.torch_loop"),
+        ("PyTorch, two workers", "sources.torch_loop_of_two"),
+        ("Keras", "keras.fit"),
     ],
 }
 HEADER = ["", "µs per step", "best", "ratio", "same weights", "note"]
@@ -75,13 +114,13 @@ HEADER = ["", "µs per step", "best", "ratio", "same weights", "note"]
 class Row:
     """A peer in its process: ready, `missing`, or `failed`."""
 
-    def __init__(self, task: str, name: str, peer: str, folder: str):
+    def __init__(self, task: str, name: str, peer: str, folder: str, steps: list[str]):
         self.name = name
         self.seconds: list[list[float]] = []
         self.note, self.verdict = "", ""
         arrays = os.path.join(folder, f"{peer}.npz")
         self._errors = open(os.path.join(folder, f"{peer}.txt"), "w+")  # noqa: SIM115
-        command = [sys.executable, str(HERE / "row.py"), task, peer, arrays]
+        command = [sys.executable, str(HERE / "row.py"), task, peer, arrays, *steps]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
@@ -133,15 +172,16 @@ def _right_weights(task: str, shape: tuple[int, int], batches: bytes) -> np.ndar
     return np.concatenate([w.ravel() for w in trajectory(TASKS[task](), indices)])
 
 
-def compare(task: str, only: list[str], turns: int) -> str:
+def compare(task: str, only: list[str], turns: int, steps: int | None) -> str:
     """The table of one task."""
+    early = [] if steps is None else [str(steps)]
     wanted = lambda row: not only or any(o.lower() in str(row).lower() for o in only)
     chosen = ROWS[task][:1] + [row for row in ROWS[task][1:] if wanted(row)]
     with tempfile.TemporaryDirectory() as folder:
         rows = []
         for name, peer in chosen:
             print(f"{task}: {name} gets ready", file=sys.stderr)
-            rows.append(Row(task, name, peer, folder))
+            rows.append(Row(task, name, peer, folder, early))
         if "steps" not in rows[0].ready:
             raise SystemExit(f"`Trainer.fit` could not be measured: {rows[0].ready}")
         for turn in range(turns):
@@ -203,6 +243,7 @@ def main() -> None:
     parser.add_argument("--task", choices=choices, default="all")
     parser.add_argument("--only", nargs="+", default=[], help="rows with one of these in the name")
     parser.add_argument("--repeats", type=int, default=9, help="turns that every row takes")
+    parser.add_argument("--steps", type=int, help="ends each fit early, for a quick look")
     options = parser.parse_args()
     print(_machine())
     for task in choices[:-1]:
@@ -210,7 +251,7 @@ def main() -> None:
             continue
         print(f"\n### {task}\n", flush=True)
         if task in ROWS:
-            print(compare(task, options.only, options.repeats), flush=True)
+            print(compare(task, options.only, options.repeats, options.steps), flush=True)
         else:
             print({"sampler": samplers, "cold": cold}[task].measured(options.repeats), flush=True)
 

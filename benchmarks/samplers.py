@@ -11,6 +11,8 @@ from tasks import Fit, clock, table
 
 BATCH_SIZE = 100
 SIZES = [1_000, 1_000_000, 1_000_000_000]
+# Where a sampler has a table with a place for each row.
+TABLE_SIZES = SIZES[:2]
 # Steps that one vectorized call draws; a run's block has as many.
 BLOCK, BLOCKS = 128, 40
 
@@ -65,13 +67,31 @@ def _table(repeats: int) -> str:
         return f"{np.median(seconds) / fit.steps * 1e6:.3f}"
 
     header = ["", *[f"{size:,} rows" for size in SIZES], "note"]
-    rows = [
+    alike = [
         ("Bootstrap", neuron.Bootstrap(seed=123), ""),
         ("Shuffle", neuron.Shuffle(seed=123), ""),
         ("Sequential", neuron.Sequential(), ""),
+        ("BlockBootstrap", neuron.BlockBootstrap(10, seed=123), "blocks of 10 rows"),
         ("Threefry", Threefry(), "`jax.random.randint` with a folded key, for comparison"),
     ]
-    cells = [[name, *[microseconds(s, size) for size in SIZES], note] for name, s, note in rows]
+    labels = lambda size: np.arange(size) % 10
+    tables = [
+        ("Weighted", lambda n: neuron.Weighted(1 + np.arange(n), seed=123), "no two alike"),
+        ("Balanced", lambda n: neuron.Balanced(labels(n), seed=123), "10 classes"),
+        ("Stratified", lambda n: neuron.Stratified(labels(n), seed=123), "10 classes"),
+        ("Grouped", lambda n: neuron.Grouped(np.arange(n) // 10, seed=123), "groups of 10 rows"),
+        ("ShuffleBlocks", lambda n: neuron.ShuffleBlocks([n // 20] * 20, seed=123), "20 blocks"),
+        ("ShuffleBlocks", lambda n: neuron.ShuffleBlocks([n // 500] * 500, seed=123), "500 blocks"),
+        (
+            "Subset",
+            lambda n: neuron.Subset(np.arange(n)[::-1], neuron.Bootstrap()),
+            "of a Bootstrap",
+        ),
+    ]
+    cells = [[name, *[microseconds(s, size) for size in SIZES], note] for name, s, note in alike]
+    for name, of_size, note in tables:
+        timed = [microseconds(of_size(size), size) for size in TABLE_SIZES]
+        cells.append([name, *timed, "-", note])
     return table(header, cells)
 
 

@@ -6,7 +6,10 @@ from neuron.callbacks import LearningRateLogger as LearningRateLogger
 from neuron.callbacks import PrintLog as PrintLog
 from neuron.callbacks import ProgressBar as ProgressBar
 from neuron.callbacks import ReduceLROnPlateau as ReduceLROnPlateau
+from neuron.data import Columns as Columns
 from neuron.data import DataLoader as DataLoader
+from neuron.data import Source as Source
+from neuron.data import Stream as Stream
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
 from neuron.finder import RateSearch as RateSearch
 from neuron.finder import find_learning_rate as find_learning_rate
@@ -58,14 +61,30 @@ from neuron.optimizers import Adam as Adam
 from neuron.optimizers import AdamW as AdamW
 from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
+from neuron.preprocessing import MinMax as MinMax
+from neuron.preprocessing import OneHot as OneHot
+from neuron.preprocessing import Preprocessed as Preprocessed
+from neuron.preprocessing import Scaled as Scaled
+from neuron.preprocessing import Scaler as Scaler
+from neuron.preprocessing import Standardize as Standardize
+from neuron.samplers import Balanced as Balanced
+from neuron.samplers import BlockBootstrap as BlockBootstrap
 from neuron.samplers import Bootstrap as Bootstrap
+from neuron.samplers import Grouped as Grouped
 from neuron.samplers import Sampler as Sampler
 from neuron.samplers import Sequential as Sequential
 from neuron.samplers import Shuffle as Shuffle
+from neuron.samplers import ShuffleBlocks as ShuffleBlocks
+from neuron.samplers import Stratified as Stratified
+from neuron.samplers import Subset as Subset
+from neuron.samplers import Weighted as Weighted
+from neuron.splits import k_folds as k_folds
+from neuron.splits import split as split
 from neuron.state import TrainState as TrainState
 from neuron.summaries import summary as summary
 from neuron.trainer import Trainer as Trainer
 from neuron.types import Batch as Batch
+from neuron.types import Fixed as Fixed
 
 
 __version__ = "0.1.0"

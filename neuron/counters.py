@@ -43,6 +43,14 @@ def advance(counter: Words, steps: UInt32[Array, ""]) -> UInt32[Array, "2"]:
     return jnp.stack([counter[0] + (low < counter[1]), low])
 
 
+def place_after(
+    epoch: Words, position: UInt32[Any, ""], steps: UInt32[Array, ""], steps_per_epoch: int
+) -> tuple[UInt32[Array, "2"], UInt32[Array, ""]]:
+    """The epoch and the place in it, some steps on."""
+    places, per_epoch = position + steps, jnp.uint32(steps_per_epoch)
+    return advance(epoch, places // per_epoch), places % per_epoch
+
+
 def as_count(counter: Words) -> Int[Array, ""]:
     """A counter as schedules take it: one int32, which stays at its largest value."""
     largest = jnp.uint32(jnp.iinfo(jnp.int32).max)

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neuron.callbacks import Hooks, Logs
+from neuron.data import Feed
 from neuron.errors import NonFiniteLossError
 from neuron.evaluation import computed
 from neuron.interrupts import Interrupts
 from neuron.metrics import Metric
 from neuron.place import Place
 from neuron.run import Run
+from neuron.samplers import Sampler
 from neuron.slices import Slices
 from neuron.step import Task
 
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 def drive(
     trainer: "Trainer",
     run: Run,
+    feed: Feed,
     place: Place,
     hooks: Hooks,
     *,
+    epochs: int | None,
     metrics: dict[str, Metric],
-    task: Callable[[], Task],
+    task: Callable[[Sampler], Task],
     validate: Callable[[], Logs] | None,
 ) -> None:
     """Trains to the trainer's final step, or until it is stopped.
@@ -33,10 +37,11 @@ def drive(
     **Arguments:**
 
     - `trainer`: whose callbacks look at it.
-    - `run`, `place`: what is driven, and where it stands.
+    - `run`, `feed`, `place`: what is driven, what feeds it, and where it stands.
+    - `epochs`: the number of epochs to end with, where nobody knows at which step that is.
     - `metrics`: those that the program records no number of: they are read from the state where an
         epoch ends.
-    - `task`: makes the run's task anew, after a hyperparameter has changed.
+    - `task`: makes the run's task anew, after a hyperparameter has changed or for other data.
     - `validate`: evaluates the held-out rows, where there are any.
     """
     slices, optimizer = Slices(run.program.work), trainer.optimizer
@@ -44,18 +49,23 @@ def drive(
     with Interrupts() as interrupts:
         for callback in hooks.on("on_fit_begin"):
             callback.on_fit_begin(trainer)
-        while place.step < trainer.final_step and trainer.stopped is None:
+        while trainer.stopped is None and not _done(place, trainer.final_step, epochs):
             interrupts.check()
+            if feed.left == 0:
+                if not feed.renew(interrupts.check):
+                    trainer.stop(feed.ended(place))
+                    break
+                run.use(task(feed.sampler), feed.data)
             if place.position == 0:
                 for callback in hooks.on("on_epoch_begin"):
                     callback.on_epoch_begin(trainer)
             if trainer.optimizer is not optimizer:
                 optimizer = trainer.optimizer
-                run.use(task())
-            until = hooks.next_look(place.step, trainer.final_step)
+                run.use(task(feed.sampler))
+            until = min(hooks.next_look(place.step, trainer.final_step), place.step + feed.left)
             if by_epoch:
                 until = min(until, place.epoch_end)
-            _advance(trainer, run, place, slices, until - place.step)
+            _advance(trainer, run, feed, place, slices, until - place.step)
             for callback in hooks.due(place.step):
                 callback.on_step_end(trainer, trainer.history.last())
             if place.position == 0 and by_epoch:
@@ -65,19 +75,30 @@ def drive(
         interrupts.check()
 
 
-def _advance(trainer: "Trainer", run: Run, place: Place, slices: Slices, most: int) -> None:
+def _done(place: Place, step: int | None, epochs: int | None) -> bool:
+    return place.step == step or (epochs is not None and place.epoch >= epochs)
+
+
+def _advance(
+    trainer: "Trainer", run: Run, feed: Feed, place: Place, slices: Slices, most: int
+) -> None:
     """Some steps of the program, and what they recorded."""
     steps = min(most, slices.steps())
     taken, records = run.take(steps)
+    feed.left -= taken
+    ends_epoch = feed.ends_epoch and feed.left == 0
     trainer.history.record(
         {name: values[:taken] for name, values in records.items()},
         slices.took(taken),
         step=place.step,
         epoch=place.epoch,
         position=place.position,
-        steps_per_epoch=place.steps_per_epoch,
+        steps_per_epoch=place.position + taken if ends_epoch else place.steps_per_epoch,
     )
     place.advance(taken)
+    if ends_epoch:
+        place.end_epoch()
+        run.state = place.put_into(run.state)
     if taken < steps:
         raise NonFiniteLossError(place.step, float(records["loss"][taken]))
 

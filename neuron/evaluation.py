@@ -13,6 +13,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
+from neuron.convolutions import for_loops
 from neuron.counters import advance, words
 from neuron.metrics import Metric
 from neuron.objectives import Objective
@@ -119,13 +120,14 @@ def _evaluate(
 
 
 def predict(
-    parts: Any, batch_size: int, blocks: Iterable[tuple[PyTree, int]], sample: int | None = None
+    parts: Any, batch_size: int, blocks: Iterable[tuple[Batch, int]], sample: int | None = None
 ) -> PyTree:
     """Outputs for blocks of rows, rows first, on the host.
 
     **Arguments:**
 
-    - `parts`: the model, its state, the precision to compute in and the seed of the keys.
+    - `parts`: the model, its state, the precision to compute in, what the data does to each example
+        first, and the seed of the keys.
     - `sample`: which draw to make with dropout on; `None` for inference.
     """
     static, arrays = Static(parts), arrays_of(parts)
@@ -146,17 +148,17 @@ def predict(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _predict(
-    static: Static, batch_size: int, dropout: bool, arrays: Leaves, block: PyTree, numbers: Array
+    static: Static, batch_size: int, dropout: bool, arrays: Leaves, block: Batch, numbers: Array
 ) -> PyTree:
     count, sample, first = numbers
 
-    def outputs(
-        arrays: Leaves, inputs: PyTree, place: Array, sample: Array, first: Array
-    ) -> PyTree:
-        model, model_state, precision, seed = static.combine(arrays)
+    def outputs(arrays: Leaves, batch: Batch, place: Array, sample: Array, first: Array) -> PyTree:
+        model, model_state, precision, transform, seed = static.combine(arrays)
         first_row = first + place.astype(jnp.uint32) * jnp.uint32(batch_size)
         keys = row_keys(seed, sample, first_row, batch_size)
-        return prediction_step(model, model_state, precision, inputs, keys, dropout=dropout)
+        return prediction_step(
+            model, model_state, precision, transform, batch, keys, dropout=dropout
+        )
 
     return _over_batches(outputs, arrays, block, batch_size, count.astype(jnp.int32), sample, first)
 
@@ -179,7 +181,7 @@ def _over_batches(
     # Traced once, for the shapes of the results and for the loop.
     jaxpr, like = traced(function, *one(jnp.zeros((), jnp.int32)))
     flat, treedef = jax.tree.flatten(like)
-    call = jaxpr_as_fun(jaxpr)
+    call = jaxpr_as_fun(for_loops(jaxpr))
 
     def body(place: Array, results: list[Array]) -> list[Array]:
         values = call(*jax.tree.leaves(one(place)))

@@ -29,7 +29,7 @@ _SMALL = 1 << 15
 
 _STRUCTURE = """
     bitcast_convert_type
-    broadcast_in_dim concatenate convert_element_type copy copy_p custom_jvp_call
+    broadcast_in_dim concatenate cond convert_element_type copy copy_p custom_jvp_call
     custom_vjp_call dynamic_slice gather iota jit pad pjit reshape reduce_and reduce_max
     reduce_min reduce_or reduce_prod reduce_sum rev select_n slice split squeeze stack stop_gradient
     transpose dot_general add_any closed_call argmax argmin
@@ -48,7 +48,7 @@ def fits_one_kernel(step: Jaxpr, device: Device) -> bool:
     """Whether a loop over this step is worth compiling as one kernel, and likely to compile."""
     if device.platform != "cpu" or work(step) > _SMALL:
         return False
-    return all(e.primitive.name in _PLAIN and not _calls_library(e) for e in _equations(step))
+    return all(e.primitive.name in _PLAIN and not _calls_library(e) for e in equations(step))
 
 
 def as_one_kernel(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -82,15 +82,16 @@ def _first_number(leaf: Array) -> Array:
 
 def work(step: Jaxpr) -> int:
     """A step's cost in scalar operations, roughly: a guess at its time before it is measured."""
-    return sum(_cost(equation) for equation in _equations(step))
+    return sum(_cost(equation) for equation in equations(step))
 
 
-def _equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    """All equations of a program, with those of its branches, loops and calls."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
             if _is_jaxpr(inner):
-                yield from _equations(getattr(inner, "jaxpr", inner))
+                yield from equations(getattr(inner, "jaxpr", inner))
 
 
 def _is_jaxpr(value: Any) -> bool:

@@ -28,7 +28,7 @@ def apply(
 
     The model's output, and its state after the call.
     """
-    arguments = {"key": key} if _takes_key(type(model)) else {}
+    arguments = {"key": key} if takes_key(model) else {}
     if model_state is None:
         return model(inputs, **arguments), None
     return model(inputs, model_state, **arguments)
@@ -157,9 +157,19 @@ def _prediction_like(static: Static, arrays: Shapes, leaves: tuple, treedef: Any
         ) from error
 
 
+def takes_key(function: Callable[..., Any]) -> bool:
+    """Whether a model, or a function, is called with `key=`."""
+    if isinstance(function, eqx.Module):
+        return _class_takes_key(type(function))
+    return _names_key(function)
+
+
 @functools.cache
-def _takes_key(kind: type) -> bool:
-    call: Callable[..., Any] = kind.__call__
+def _class_takes_key(kind: type) -> bool:
+    return _names_key(kind.__call__)
+
+
+def _names_key(call: Callable[..., Any]) -> bool:
     parameters = inspect.signature(call).parameters.values()
     return any(p.name == "key" or p.kind is p.VAR_KEYWORD for p in parameters)
 

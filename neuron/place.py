@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from neuron.counters import number, words
+from neuron.rows import UNKNOWN
 from neuron.state import TrainState
 
 
@@ -30,10 +31,10 @@ class Place:
         """The step at which the epoch under way ends."""
         return self.step - self.position + self.steps_per_epoch
 
-    def cut(self, steps_per_epoch: int) -> None:
-        """Goes on with epochs of that many steps; data that is cut in another way than before
-        starts with an epoch of its own."""
-        recut = self.steps_per_epoch not in (0, steps_per_epoch)
+    def cut(self, steps_per_epoch: int, *, anew: bool = False) -> None:
+        """Goes on with epochs of that many steps; data that is cut in another way than before, or
+        begins anew, starts with an epoch of its own."""
+        recut = anew or self.steps_per_epoch not in (0, steps_per_epoch)
         if self.position and (recut or self.position >= steps_per_epoch):
             self.epoch, self.position = self.epoch + 1, 0
         self.steps_per_epoch = steps_per_epoch
@@ -52,3 +53,12 @@ class Place:
             position=np.array(self.position, np.uint32),
             stopped=np.zeros((), bool),
         )
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known how many steps an epoch has."""
+        return self.steps_per_epoch != UNKNOWN
+
+    def end_epoch(self) -> None:
+        """On to the next epoch, wherever this one ends."""
+        self.epoch, self.position = self.epoch + 1, 0

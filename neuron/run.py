@@ -15,11 +15,13 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Int, PyTree
 
+from neuron.convolutions import for_loops
 from neuron.kernel import as_one_kernel, fits_one_kernel, work
+from neuron.rows import Data, indices_ahead
 from neuron.state import TrainState
 from neuron.step import Sums, Task, first_sums, training_step
-from neuron.trees import Shapes, Static, arrays_of, kept, structure
-from neuron.types import Batch, Device, Indices
+from neuron.trees import Shapes, Static, arrays_of, kept, on_entry, structure
+from neuron.types import Device, Indices
 
 
 # How many steps one call can record: 16 ms of the fastest, and half a megabyte of records.
@@ -39,19 +41,19 @@ class Program:
 
     def __init__(self, statics: tuple[Static, ...], shapes: tuple[Shapes, ...], device: Device):
         self.statics = statics
-        task, data = (s.combine(a) for s, a in zip(statics[1:], shapes[1:], strict=True))
-        self.batch_size = task.batch_size
-        self._rows = jax.tree.leaves(data)[0].shape[0]
-        indices = jax.ShapeDtypeStruct((self.batch_size,), jnp.int32)
-        self._step, (_, record) = traced(self._on_leaves, *shapes, indices)
+        task = statics[1].combine(shapes[1])
+        self.cut = task.cut
+        indices = jax.ShapeDtypeStruct((self.cut.batch_size,), jnp.int32)
+        step, (_, record) = traced(self._on_leaves, *shapes, indices)
+        self._step = for_loops(step)
         self.record = dict(sorted(record.items()))
         # One buffer a type, a column a name: each write into a buffer is a kernel of its own.
         self.columns: dict[Any, list[str]] = {}
         for name, like in self.record.items():
             self.columns.setdefault(like.dtype, []).append(name)
-        self._steps_per_epoch, self._counts_skips = task.steps_per_epoch, task.skip_nonfinite
-        self.work = work(self._step.jaxpr)
-        self.one_kernel = fits_one_kernel(self._step.jaxpr, device)
+        self._counts_skips = task.skip_nonfinite
+        self.work = work(step.jaxpr)
+        self.one_kernel = fits_one_kernel(step.jaxpr, device)
 
     def _trees(self, leaves: Sequence[Leaves]) -> list[Any]:
         return [static.combine(arrays) for static, arrays in zip(self.statics, leaves, strict=True)]
@@ -69,19 +71,12 @@ class Program:
     def draw(self, state: Leaves, task: Leaves, count: int) -> Array:
         """The indices of the next `count` steps, in one vectorized call."""
         now, parts = self.statics[0].combine(state), self.statics[1].combine(task)
-
-        def indices(steps: Array) -> Array:
-            then = now.ahead(steps, self._steps_per_epoch)
-            size = self.batch_size
-            drawn = parts.sampler.indices(then.epoch, then.position, size, self._rows)
-            return drawn.astype(jnp.int32)
-
-        return jax.vmap(indices)(jnp.arange(count, dtype=jnp.uint32))
+        return indices_ahead(parts.sampler, now.epoch, now.position, self.cut, count)
 
     def ahead(self, state: Leaves, steps: Array) -> Leaves:
         """The state with its counters some steps on."""
         now = self.statics[0].combine(state)
-        return arrays_of(now.ahead(steps.astype(jnp.uint32), self._steps_per_epoch))
+        return arrays_of(now.ahead(steps.astype(jnp.uint32), self.cut.steps_per_epoch))
 
     def with_counters_of(self, before: Leaves, after: Leaves) -> Leaves:
         """The later state with the earlier one's counters, which then cost a loop nothing."""
@@ -107,7 +102,7 @@ def traced(function: Callable[..., Any], *arguments: Any) -> Any:
     return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
 
-def program_for(state: TrainState, task: Task, data: Batch) -> Program:
+def program_for(state: TrainState, task: Task, data: Data) -> Program:
     """The program of these parts: traced once for each structure, set of shapes and device kind."""
     (device,) = arrays_of(state)[0].devices()
     return _program(*_structure(state, task, data), device)
@@ -116,7 +111,7 @@ def program_for(state: TrainState, task: Task, data: Batch) -> Program:
 _program = functools.lru_cache(maxsize=256)(Program)
 
 
-def ready(state: TrainState, task: Task, data: Batch) -> TrainState:
+def ready(state: TrainState, task: Task, data: Data) -> TrainState:
     """A state with room for what the task's metrics hold of an epoch, and with what they do hold.
     Zeros are a total of no rows, and a row of weight -1 is none."""
     if not task.scoring.metrics:
@@ -125,7 +120,8 @@ def ready(state: TrainState, task: Task, data: Batch) -> TrainState:
     zeros = lambda leaf, *more: np.zeros((*more, *leaf.shape), leaf.dtype)
     totals = jax.tree.map(zeros, sums.metrics)
     for name, rows in sums.rows.items():
-        observations, weight = jax.tree.map(lambda leaf: zeros(leaf, task.steps_per_epoch), rows)
+        an_epoch = lambda leaf: zeros(leaf, task.cut.steps_per_epoch)
+        observations, weight = jax.tree.map(an_epoch, rows)
         totals[name] = observations, weight - 1
     return dataclasses.replace(state, metrics=kept(state.metrics, totals))
 
@@ -147,17 +143,17 @@ class Run:
     Its buffers are donated at each call, so what it is given must be its own: see `copied`.
     """
 
-    def __init__(self, state: TrainState, task: Task, data: Batch):
+    def __init__(self, state: TrainState, task: Task, data: Data):
         self.program = program_for(state, task, data)
         self._state, self._task, self._data = map(arrays_of, (state, task, data))
-        (device,) = self._state[0].devices()
+        (self._device,) = self._state[0].devices()
         # The same buffers in all calls: to clear new ones took longer than a hundred small steps.
         # The last block may begin at the last place.
         columns = self.program.columns.items()
         empty = {
             dtype: np.zeros((CAPACITY + _BLOCK, len(names)), dtype) for dtype, names in columns
         }
-        self._records = jax.device_put(empty, device, may_alias=False)
+        self._records = jax.device_put(empty, self._device, may_alias=False)
 
     @property
     def state(self) -> TrainState:
@@ -166,11 +162,13 @@ class Run:
 
     @state.setter
     def state(self, state: TrainState) -> None:
-        self._state = arrays_of(state)
+        self._state = arrays_of(on_entry(state, self._device))
 
-    def use(self, task: Task) -> None:
-        """Goes on with another task of the same structure: other numbers."""
+    def use(self, task: Task, data: Data | None = None) -> None:
+        """Goes on with another task of the same structure: other numbers, and other rows if any."""
         self._task = arrays_of(task)
+        if data is not None:
+            self._data = arrays_of(data)
 
     def take(self, steps: int) -> tuple[int, dict[str, np.ndarray]]:
         """Takes up to `steps` steps, at most `CAPACITY`, and waits for them.
@@ -213,7 +211,7 @@ def _run(
     data: Leaves,
     count: Array,
 ) -> tuple[Leaves, Records, Int[Array, ""]]:
-    block = max(1, min(_BLOCK, (1 << 15) // program.batch_size))
+    block = max(1, min(_BLOCK, (1 << 15) // program.cut.batch_size))
     inner = _take_steps(program)
     if one_kernel:
         inner = as_one_kernel(inner)

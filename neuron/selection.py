@@ -1,7 +1,7 @@
 """Selection. Which leaves of a model are meant, by their paths."""
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxtyping import PyTree
 
 from neuron.trees import Static
-from neuron.types import Model, Params
+from neuron.types import Model, Params, is_fixed
 
 
 # Patterns such as "encoder.*", a predicate on paths, or an Equinox filter spec: a tree of
@@ -140,6 +140,21 @@ def _for_all(chosen: Any, part: PyTree) -> PyTree:
     return jax.tree.map(lambda _: chosen, part)
 
 
+def parameters(model: Model, is_float: Callable[[Any], bool] = eqx.is_inexact_array) -> Params:
+    """What of a model may be trained: its floating-point arrays, but for those of `Fixed` parts.
+
+    **Arguments:**
+
+    - `is_float`: which leaves are meant, where others are than JAX's own arrays.
+    """
+    return eqx.filter(model, _may_train(model, is_float))
+
+
+def _may_train(model: Model, is_float: Callable[[Any], bool]) -> PyTree:
+    may = lambda node: not is_fixed(node) and is_float(node)
+    return jax.tree.map(may, model, is_leaf=is_fixed)
+
+
 def partitioned(call: str, model: Model, trainable: Selection | None) -> tuple[Params, Model]:
     """The parameters that are trained, and the rest of a model.
 
@@ -147,7 +162,7 @@ def partitioned(call: str, model: Model, trainable: Selection | None) -> tuple[P
 
     - `ValueError` where nothing is left to train.
     """
-    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    params, rest = eqx.partition(model, _may_train(model, eqx.is_inexact_array))
     if trainable is not None:
         params, frozen = eqx.partition(params, selected(call, params, trainable))
         rest = eqx.combine(frozen, rest)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, PyTree, UInt32
 
 from neuron.average import Average
-from neuron.counters import advance
+from neuron.counters import advance, place_after
 from neuron.types import ModelState, Params, Words
 
 
@@ -56,13 +56,9 @@ class TrainState(eqx.Module):
 
     def ahead(self, steps: UInt32[Array, ""], steps_per_epoch: int) -> "TrainState":
         """The state with its counters some steps on."""
-        places, per_epoch = self.position + steps, jnp.uint32(steps_per_epoch)
-        return dataclasses.replace(
-            self,
-            step=advance(self.step, steps),
-            epoch=advance(self.epoch, places // per_epoch),
-            position=places % per_epoch,
-        )
+        epoch, position = place_after(self.epoch, self.position, steps, steps_per_epoch)
+        step = advance(self.step, steps)
+        return dataclasses.replace(self, step=step, epoch=epoch, position=position)
 
     def counted(
         self, steps_per_epoch: int, *, taken: Bool[Array, ""], dropped: Bool[Array, ""]

@@ -1,5 +1,6 @@
 """The trainer. It holds the parts and the state of a run, and drives."""
 
+import contextlib
 import copy
 import dataclasses
 import weakref
@@ -15,18 +16,21 @@ from jaxtyping import PyTree
 from neuron.average import Average, decay, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
 from neuron.counters import seed_words
-from neuron.data import DataLoader, as_loader, blocks, checked
+from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
+from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
 from neuron.driving import drive
 from neuron.evaluation import evaluate, finisher, predict
 from neuron.history import History
 from neuron.losses import Loss, MeanSquaredError
 from neuron.metrics import by_name
-from neuron.models import batch_axis, check_state, needs_two_rows, prediction_like, renewed
+from neuron.models import batch_axis, check_state, prediction_like, renewed
 from neuron.objectives import Objective, as_objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
 from neuron.place import Place
+from neuron.rows import UNKNOWN, Cut
 from neuron.run import Run, copied, ready
-from neuron.selection import Selection, partitioned
+from neuron.samplers import Sampler
+from neuron.selection import Selection, parameters, partitioned
 from neuron.state import TrainState, initial_state
 from neuron.step import Scoring, Task, checked_precision
 from neuron.trees import as_device, kept, on_entry, refuse_ties, refuse_unhashable
@@ -91,7 +95,7 @@ class Trainer:
             model, where the model has layers with state.
         - `trainable`: which leaves are trained, all if `None`: patterns of paths (`"encoder.*"`),
             a function of the path, or an Equinox filter spec. The others get no gradient, no
-            weight decay and no optimizer state; see `train_only`.
+            weight decay and no optimizer state; see `train_only`. Those of `Fixed` parts never do.
         - `accumulate`: how many of the loader's batches make one step: they are computed one after
             the other and give the step that one batch of all their rows would. Layers that take
             statistics over the batch see them one at a time.
@@ -99,7 +103,7 @@ class Trainer:
             prediction, `trainer.model` and what `EarlyStopping` restores are then the average;
             the model's state is not averaged.
         - `precision`: what the model computes in, `"bfloat16"` for speed on accelerators; weights,
-            updates and losses stay in theirs. As the weights are, if `None`.
+            updates, losses and `Fixed` parts stay in theirs. As the weights are, if `None`.
         - `callbacks`: what looks at the run.
         - `seed`: of the keys that a model with randomness gets; the order of the data has the
             sampler's seed.
@@ -119,7 +123,8 @@ class Trainer:
             raise ValueError(
                 f"`Trainer(nonfinite=...)` must be 'raise' or 'skip'; got {nonfinite!r}."
             )
-        refuse_ties("Trainer(model)", model)
+        # What is never trained can not drift apart: one scaling may serve inputs and targets.
+        refuse_ties("Trainer(model)", parameters(model, eqx.is_array_like))
         refuse_unhashable("Trainer(model)", model)
         check_state(model, model_state)
         batch_axis(model)
@@ -140,8 +145,7 @@ class Trainer:
         self._nonfinite = nonfinite
         show = terminal_attached() if progress is None else progress
         self._hooks = Hooks([*callbacks, *([ProgressBar()] if show else [])])
-        everything = eqx.filter(model, eqx.is_inexact_array)
-        if not jax.tree.leaves(everything):
+        if not jax.tree.leaves(parameters(model)):
             raise ValueError(
                 "`Trainer(model)` must have floating-point arrays to train; got none in "
                 f"{type(model).__name__}."
@@ -154,10 +158,14 @@ class Trainer:
         self._place = Place()
         self._place.move_to(state)
         self.history = self._new_history()
-        self.final_step = 0
+        self.final_step: int | None = 0
         self.stopped: str | None = None
         self._run: Run | None = None
+        # Those of the table that was trained on last: a prediction takes another one's by name.
+        self._columns: Columns | None = None
         self._checked: weakref.WeakSet[DataLoader] = weakref.WeakSet()
+        # How many steps of each were taken: a stream that runs on goes on behind them.
+        self._taken: weakref.WeakKeyDictionary[DataLoader, int] = weakref.WeakKeyDictionary()
 
     @property
     def step(self) -> int:
@@ -209,6 +217,7 @@ class Trainer:
         other = copy.copy(self)
         other._state, other._run = self.snapshot(), None
         other._place = dataclasses.replace(self._place)
+        other._taken = weakref.WeakKeyDictionary(self._taken)
         other._hooks = Hooks([])
         other.history = self._new_history()
         return other
@@ -244,32 +253,43 @@ class Trainer:
                 "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
             )
         loader = as_loader("Trainer.fit(loader)", loader)
+        loader.refuse_spent("Trainer.fit(loader)")
         self._check(loader)
-        loader = loader.in_groups(self._accumulate)
-        more = _steps_to_take(epochs, steps, len(loader))
-        self._check_batches(loader)
-        validate = None
-        if validation is not None:
-            validate = self._validation(*self._held_out("Trainer.fit(validation=...)", validation))
-        self._run = self._begin(loader, more)
-        scoring, recorded = self._scoring, self._run.program.record
+        steps_of = loader.in_groups(self._accumulate)
+        more, last_epoch = self._goal(epochs, steps, steps_of.cut)
+        self._columns = loader.columns
+        microbatch = steps_of.batch_size // self._accumulate
+        check_batches(self._scoring, self.model, steps_of, microbatch)
+        anew = loader.streamed and loader not in self._taken
+        self._place.cut(steps_of.cut.steps_per_epoch, anew=anew)
+        first = self.step
         error: BaseException | None = None
-        try:
-            drive(
-                self,
-                self._run,
-                self._place,
-                self._hooks,
-                metrics={n: m for n, m in scoring.metrics.items() if n not in recorded},
-                task=lambda: self._task(loader),
-                validate=validate,
-            )
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            self._state, self._run = self._run.state, None
-            self._hooks.close(self, error)
+        with contextlib.ExitStack() as stack:
+            validate = None
+            if validation is not None:
+                validate = self._validation("Trainer.fit(validation=...)", validation, stack)
+            feed = stack.enter_context(contextlib.closing(self._feed(loader, steps_of, more)))
+            self._run = self._begin(steps_of, feed, more)
+            scoring, recorded = self._scoring, self._run.program.record
+            try:
+                drive(
+                    self,
+                    self._run,
+                    feed,
+                    self._place,
+                    self._hooks,
+                    epochs=last_epoch,
+                    metrics={n: m for n, m in scoring.metrics.items() if n not in recorded},
+                    task=lambda sampler: self._task(steps_of, sampler),
+                    validate=validate,
+                )
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                self._state, self._run = self._run.state, None
+                self._taken[loader] = self._taken.get(loader, 0) + self.step - first
+                self._hooks.close(self, error)
         return self.history
 
     def evaluate(self, loader: DataLoader | tuple[PyTree, ...]) -> Logs:
@@ -293,7 +313,9 @@ class Trainer:
 
         **Arguments:**
 
-        - `inputs`: an array, or a tree of arrays, whose first axis is the rows.
+        - `inputs`: an array, or a tree of arrays, whose first axis is the rows; a `DataLoader`, for
+            the inputs of its rows in their order; or, after a fit on a table, a table that has the
+            same columns of features.
         - `batch_size`: how many rows are computed together. The same row gives the same bits in
             whatever place; another batch size may round differently.
         - `samples`: how many draws to make with dropout left on (Gal & Ghahramani, 2016): functions
@@ -304,16 +326,24 @@ class Trainer:
         The outputs, rows first: `(rows,)` for a single neuron; `(samples, rows)` with `samples`.
         """
         batch_size = whole_number("Trainer.predict(batch_size=...)", batch_size, least=1)
-        rows = checked("Trainer.predict(inputs)", Batch(inputs)).inputs
-        prediction_like(self.model, self.model_state, rows)
-        parts = (self.model, self.model_state, self._scoring.precision, self._seed)
+        loader = as_inputs("Trainer.predict(inputs)", inputs, self._columns)
+        loader.refuse_spent("Trainer.predict(inputs)")
+        if loader.transform is None:
+            prediction_like(self.model, self.model_state, loader.sample().inputs)
+        precision, transform = self._scoring.precision, loader.transform
+        parts = (self.model, self.model_state, precision, transform, self._seed)
+
+        def drawn(sample: int | None) -> PyTree:
+            with contextlib.closing(loader.read(batch_size)) as blocks:
+                # A transform may look at the targets, where there are any.
+                needed = ((Batch(b.inputs, b.targets if transform else None), n) for b, n in blocks)
+                return predict(parts, batch_size, needed, sample)
+
         if samples is None:
-            outputs = predict(parts, batch_size, blocks(rows, batch_size))
-        else:
-            number = whole_number("Trainer.predict(samples=...)", samples, least=1)
-            draws = [predict(parts, batch_size, blocks(rows, batch_size), s) for s in range(number)]
-            outputs = jax.tree.map(lambda *draw: np.stack(draw), *draws)
-        return jax.tree.map(jnp.asarray, outputs)
+            return jax.tree.map(jnp.asarray, drawn(None))
+        number = whole_number("Trainer.predict(samples=...)", samples, least=1)
+        draws = [drawn(sample) for sample in range(number)]
+        return jax.tree.map(lambda *draw: jnp.asarray(np.stack(draw)), *draws)
 
     def set(self, **hyperparameters: Any) -> None:
         """Changes numbers of the optimizer, between fits or in a hook, without a recompile.
@@ -367,85 +397,110 @@ class Trainer:
     def _new_history(self) -> History:
         return History(finisher(self._scoring.objective), self._scoring.metrics)
 
-    def _begin(self, loader: DataLoader, more: int) -> Run:
-        self._place.cut(len(loader))
-        task, data = self._task(loader), loader.on(self._device)
+    def _goal(
+        self, epochs: int | None, steps: int | None, cut: Cut
+    ) -> tuple[int | None, int | None]:
+        """How many steps to take, and the epoch to end with where the steps are not known."""
+        if epochs is not None and steps is not None:
+            raise ValueError(
+                f"`Trainer.fit()` takes epochs or steps, not both; got epochs={epochs}, "
+                f"steps={steps}."
+            )
+        if steps is not None:
+            return whole_number("Trainer.fit(steps=...)", steps, least=0), None
+        epochs = 10 if epochs is None else whole_number("Trainer.fit(epochs=...)", epochs, least=0)
+        if cut.steps_per_epoch != UNKNOWN:
+            return epochs * cut.steps_per_epoch, None
+        return None, self.epoch + epochs
+
+    def _feed(self, loader: DataLoader, steps_of: DataLoader, more: int | None) -> Feed:
+        scoring, model_state = self._scoring, self.model_state
+        return steps_of.feed(
+            Wanted(
+                device=self._device,
+                place=dataclasses.replace(self._place),
+                steps=more if more is None else max(1, more),
+                check=self._check_of(loader),
+                taken=self._taken.get(loader, 0),
+                whole=wants_whole(scoring, model_state),
+            )
+        )
+
+    def _begin(self, loader: DataLoader, feed: Feed, more: int | None) -> Run:
+        if feed.left == 0 and not feed.renew(lambda: None):
+            raise ValueError("`Trainer.fit(loader)` must have at least one batch; got none.")
+        task = self._task(loader, feed.sampler)
         state = on_entry(self._place.put_into(self._state), self._device)
-        state = ready(state, task, data)
+        state = ready(state, task, feed.data)
         # Buffers are donated from here on; the copy leaves alone what the user may still hold.
         state = copied(on_entry(state, self._device))
-        self.final_step = self.step + more
+        self.final_step = None if more is None else self.step + more
         self.stopped = None
-        return Run(state, task, data)
+        return Run(state, task, feed.data)
 
-    def _held_out(self, call: str, data: Any) -> tuple[int, Iterable[tuple[Batch, int]]]:
-        """Data to evaluate: how many rows are computed together, and blocks of them."""
+    def _held_out(self, call: str, data: Any) -> tuple[DataLoader, int]:
+        """Data to evaluate, and how many rows are computed together."""
         loader = as_loader(call, data)
+        loader.refuse_spent(call)
         self._check(loader)
         batch_size = loader.batch_size if loader is data else _BATCH_SIZE
-        if self._scoring.objective.coupled and loader.rows % batch_size:
-            raise ValueError(_whole_batches(call, self._scoring, f"{loader.rows} rows"))
-        return batch_size, blocks(loader.data, batch_size)
+        check_held_out(call, self._scoring, loader, batch_size)
+        return loader, batch_size
 
-    def _validation(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Callable[[], Logs]:
-        """Evaluates the same rows again and again; they stay on the device."""
-        placed = [(jax.device_put(block, self._device), count) for block, count in rows]
-        return lambda: self._evaluate(batch_size, placed)
+    def _validation(self, call: str, data: Any, stack: contextlib.ExitStack) -> Callable[[], Logs]:
+        """Evaluates the same rows again and again; those that live on the device stay there."""
+        loader, batch_size = self._held_out(call, data)
+        loader.refuse_spent(call, again=True)
+        if not loader.on_device:
+            return lambda: self._evaluate(loader, batch_size)
+        stack.enter_context(contextlib.closing(loader))
+        placed = [
+            (jax.device_put(block, self._device), count)
+            for block, count in loader.blocks(batch_size, self._check_of(loader))
+        ]
+        return lambda: self._evaluate_blocks(loader, batch_size, placed)
 
-    def _evaluate(self, batch_size: int, rows: Iterable[tuple[Batch, int]]) -> Logs:
-        parts = (self.model, self.model_state, self._scoring, self._seed)
-        return evaluate(parts, batch_size, rows, self.step)
+    def _evaluate(self, loader: DataLoader, batch_size: int) -> Logs:
+        with contextlib.closing(loader.read(batch_size, self._check_of(loader))) as blocks:
+            return self._evaluate_blocks(loader, batch_size, blocks)
 
-    def _task(self, loader: DataLoader) -> Task:
+    def _evaluate_blocks(
+        self, loader: DataLoader, batch_size: int, blocks: Iterable[tuple[Batch, int]]
+    ) -> Logs:
+        parts = (self.model, self.model_state, self._scored(loader), self._seed)
+        return evaluate(
+            parts, batch_size, whole_blocks(self._scoring, blocks, batch_size), self.step
+        )
+
+    def _task(self, loader: DataLoader, sampler: Sampler) -> Task:
         return on_entry(
             Task(
                 frozen=self._frozen,
-                scoring=self._scoring,
+                scoring=self._scored(loader),
                 optimizer=self.optimizer,
                 average=self._average,
-                sampler=loader.sampler,
+                sampler=sampler,
                 seed=self._seed,
-                batch_size=loader.batch_size,
-                microbatch=loader.batch_size // self._accumulate,
-                steps_per_epoch=len(loader),
+                cut=loader.cut,
+                microbatch=loader.cut.batch_size // self._accumulate,
                 skip_nonfinite=self._nonfinite == "skip",
             ),
             self._device,
         )
 
+    def _scored(self, loader: DataLoader) -> Scoring:
+        """How batches of that data are scored."""
+        return dataclasses.replace(self._scoring, transform=loader.transform)
+
     def _check(self, loader: DataLoader) -> None:
         if loader not in self._checked:
-            self._scoring.check(self.model, self.model_state, loader.data)
+            self._scored(loader).check(self.model, self.model_state, loader.sample())
             self._checked.add(loader)
 
-    def _check_batches(self, loader: DataLoader) -> None:
-        """One row has no statistics: refuses it where a layer takes them over the batch. And a
-        short batch, where the objective couples the examples."""
-        microbatch = loader.batch_size // self._accumulate
-        if needs_two_rows(self.model) and 1 in (microbatch, loader.smallest_batch() % microbatch):
-            raise ValueError(
-                "`Trainer.fit(loader)` must have batches of at least 2 rows where a layer takes "
-                f"statistics over them; got one of 1 row from {loader!r}. Use "
-                "`DataLoader(drop_last=True)` or another batch size."
-            )
-        if self._scoring.objective.coupled and loader.smallest_batch() < loader.batch_size:
-            raise ValueError(_whole_batches("Trainer.fit(loader)", self._scoring, repr(loader)))
-
-
-def _whole_batches(call: str, scoring: Scoring, got: str) -> str:
-    return (
-        f"`{call}` must have whole batches only for an objective that couples the examples of one, "
-        f"as {type(scoring.objective).__name__} does; got {got}. Use "
-        "`DataLoader(drop_last=True)` or a batch size that divides the rows."
-    )
-
-
-def _steps_to_take(epochs: int | None, steps: int | None, steps_per_epoch: int) -> int:
-    if epochs is not None and steps is not None:
-        raise ValueError(
-            f"`Trainer.fit()` takes epochs or steps, not both; got epochs={epochs}, steps={steps}."
-        )
-    if steps is not None:
-        return whole_number("Trainer.fit(steps=...)", steps, least=0)
-    epochs = 10 if epochs is None else whole_number("Trainer.fit(epochs=...)", epochs, least=0)
-    return epochs * steps_per_epoch
+    def _check_of(self, loader: DataLoader) -> Callable[[Batch], None]:
+        """What refuses rows that come later. What a transform makes of them is known to the program
+        alone: of that, `_check` has looked at some."""
+        if loader.transform is not None:
+            return accepted
+        model, model_state, scoring = self.model, self.model_state, self._scoring
+        return lambda rows: scoring.check(model, model_state, rows)

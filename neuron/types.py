@@ -38,6 +38,28 @@ class Batch(eqx.Module):
     weight: PyTree = None
 
 
+class Fixed(eqx.Module):
+    """A part of a model whose arrays are fitted or given, and never trained.
+
+    Whatever `Trainer(trainable=...)` selects, they get no gradient, no weight decay, no penalty and
+    no optimizer state. They keep their own precision, and a model that holds such a part gets its
+    inputs in theirs: `Trainer(precision="bfloat16")` would round away what a scaling is there for.
+
+    ```python
+    class Fourier(neuron.Fixed):
+        frequencies: jax.Array
+
+        def __call__(self, x):
+            return jnp.sin(self.frequencies @ x)
+    ```
+    """
+
+
+def is_fixed(node: Any) -> bool:
+    """Whether a node of a model is a `Fixed` part of it."""
+    return isinstance(node, Fixed)
+
+
 class Printable(eqx.Module):
     """A module that prints its numbers: `SGD(learning_rate=0.01)` and not `f64[]`."""
 

@@ -13,14 +13,15 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 GROUND = {
     "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models",
-    "objectives", "optimizers", "samplers", "selection", "state", "kernel", "step", "run",
+    "objectives", "optimizers", "rows", "samplers", "selection", "state", "kernel", "convolutions",
+    "step", "run",
     "evaluation", "summaries",
 }  # fmt: skip
 UPPER = {
     "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder",
+    "trainer", "finder", "demands", "splits", "preprocessing",
 }  # fmt: skip
-COMPILING = {"run", "evaluation", "kernel", "samplers"}
+COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
 # Equinox prints modules by `wadler_lindig`, and asks a module of one's own for its words.
 LIBRARIES = {"jax", "equinox", "jaxtyping", "wadler_lindig", "numpy", "neuron"}
@@ -121,7 +122,13 @@ def test_the_ground_floor_is_pure(file):
 
 @on(UPPER)
 def test_the_upper_floor_needs_jax_and_the_standard_library(file):
-    optional = {"callbacks": {"tqdm"}, "plotting": {"matplotlib"}}.get(room_of(file), set())
+    optional = {
+        "callbacks": {"tqdm"},
+        "plotting": {"matplotlib"},
+        "splits": {"narwhals"},
+        "data": {"narwhals", "pyarrow"},
+    }
+    optional = optional.get(room_of(file), set())
     assert packages(file) - sys.stdlib_module_names <= LIBRARIES | optional
 
 
@@ -182,7 +189,7 @@ from jax._src import xla_bridge
 neuron.SGD(0.1, momentum=0.9), neuron.Adam(), neuron.AdamW()
 neuron.Huber(), neuron.CrossEntropy(), neuron.Bootstrap(1), neuron.Shuffle(1)
 assert not xla_bridge.backends_are_initialized()
-loaded = {"tqdm", "matplotlib", "optax", "sklearn", "beartype"} & set(sys.modules)
+loaded = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype"} & set(sys.modules)
 assert not loaded, loaded
 import jax
 jax.devices()

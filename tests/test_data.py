@@ -1,19 +1,17 @@
-"""Data: what is taken, what it becomes, and where it lies."""
+"""Data: what is taken, what it becomes, and that it trains or is refused."""
 
 import subprocess
 import sys
 import warnings
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 import neuron
-from neuron.data import _warn_of_float64, blocks
+from neuron.data import checks
 
 
 x = np.arange(16, dtype=np.float32).reshape(8, 2)
@@ -32,33 +30,42 @@ def test_an_epoch_draws_as_many_rows_as_there_are():
     [
         (np.float16, np.float16),
         (np.float32, np.float32),
+        (">f4", np.float32),
         (jnp.bfloat16, jnp.bfloat16),
         (np.int8, np.int8),
         (np.uint8, np.uint8),
+        (">i2", np.int16),
         (np.int64, np.int32),
+        (">i8", np.int32),
         (np.uint64, np.uint32),
         (bool, bool),
     ],
 )
-def test_types_are_kept_or_narrowed_once(given, kept):
-    loader = neuron.DataLoader((x.astype(given), y), 4)
-    assert loader.data.inputs.dtype == kept
-    assert loader.on(jax.devices()[0]).inputs.dtype == kept
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_types_are_kept_or_narrowed_once(given, kept, placement):
+    loader = neuron.DataLoader((x.astype(given), y), 4, placement=placement)
+    inputs = loader.sample().inputs
+    assert inputs.dtype == np.dtype(kept)
+    assert inputs.dtype.isnative
+    np.testing.assert_array_equal(inputs.astype(np.float32), x.astype(given).astype(np.float32))
+    (block, count), *_ = loader.blocks()
+    assert (block.inputs.dtype, count) == (np.dtype(kept), 8)
 
 
 @pytest.mark.parametrize("wide", [np.float64, np.longdouble])
 def test_float64_is_narrowed_with_one_warning(wide):
-    _warn_of_float64.cache_clear()
+    checks._warn_of_float64.cache_clear()
     with pytest.warns(UserWarning, match="float64"):
         loader = neuron.DataLoader((x.astype(wide), y), 4)
-    assert loader.data.inputs.dtype == np.float32
+    assert loader.sample().inputs.dtype == np.float32
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         neuron.DataLoader((x.astype(wide), y.astype(wide)), 4)
 
 
 def test_float64_stays_under_x64(x64):
-    assert neuron.DataLoader((x.astype(np.float64), y), 4).data.inputs.dtype == np.float64
+    loader = neuron.DataLoader((x.astype(np.float64), y), 4)
+    assert loader.sample().inputs.dtype == np.float64
 
 
 def test_the_warning_points_at_the_caller(tmp_path):
@@ -72,17 +79,33 @@ def test_the_warning_points_at_the_caller(tmp_path):
 def test_lists_jax_arrays_and_trees_are_rows():
     loader = neuron.DataLoader(({"a": [[1.0], [2.0]], "b": jnp.ones((2, 3))}, [0, 1]), 2)
     assert loader.rows == 2
-    assert loader.data.inputs["a"].shape == (2, 1)
-    assert loader.data.targets.dtype == np.int32
+    assert loader.sample().inputs["a"].shape == (2, 1)
+    assert loader.sample().targets.dtype == np.int32
 
 
-def test_the_device_has_a_copy_of_its_own():
-    mine = x.copy()
-    loader = neuron.DataLoader((mine, y), 4)
-    placed = loader.on(jax.devices()[0])
-    mine[:] = -1
-    np.testing.assert_array_equal(placed.inputs, x)
-    assert loader.on(jax.devices()[0]) is placed
+@pytest.mark.parametrize(
+    "data",
+    [
+        (x, y),
+        {"inputs": x, "targets": y},
+        neuron.Batch(x, y),
+        [(row, target) for row, target in zip(x, y, strict=True)],
+        [{"inputs": row, "targets": target} for row, target in zip(x, y, strict=True)],
+    ],
+    ids=["tuple", "dict", "batch", "examples", "named examples"],
+)
+def test_one_data_in_many_forms(data):
+    (block, count), *_ = neuron.DataLoader(data, 4).blocks()
+    assert count == 8
+    np.testing.assert_array_equal(block.inputs[:8], x)
+    np.testing.assert_array_equal(block.targets[:8], y)
+
+
+@pytest.mark.parametrize("data", [x, (x,), x.tolist(), jnp.asarray(x), {"inputs": x}])
+def test_inputs_alone(data):
+    loader = neuron.DataLoader(data, 4)
+    np.testing.assert_array_equal(loader.sample().inputs, x)
+    assert loader.sample().targets is None
 
 
 @given(rows=st.integers(1, 300), batch_size=st.integers(1, 40), columns=st.integers(1, 300_000))
@@ -90,31 +113,12 @@ def test_the_device_has_a_copy_of_its_own():
 def test_blocks_hold_each_row_once_in_one_shape(rows, batch_size, columns):
     data = np.broadcast_to(np.arange(rows, dtype=np.float32)[:, None], (rows, columns))
     shapes, seen = set(), []
-    for block, count in blocks(data, batch_size):
+    loader = neuron.DataLoader((data,), batch_size, sampler=neuron.Bootstrap())
+    for block, count in loader.blocks():
+        block = block.inputs
         assert len(block) % batch_size == 0
         assert (block[count:, 0] == block[0, 0]).all()
         shapes.add(block.shape)
         seen.append(block[:count, 0])
     np.testing.assert_array_equal(np.concatenate(seen), data[:, 0])
     assert len(shapes) == 1
-
-
-@given(
-    hnp.arrays(
-        st.sampled_from([np.float32, np.int32, np.uint8, np.bool_]),
-        st.tuples(st.integers(1, 9), st.just(2)),
-    )
-)
-@settings(deadline=None, max_examples=30)
-def test_any_numbers_train_or_are_refused(inputs):
-    trainer = neuron.Trainer(
-        neuron.Dense(2, key=jax.random.key(0)), optimizer=neuron.SGD(1e-3), progress=False
-    )
-    targets = np.zeros(len(inputs), np.float32)
-    try:
-        trainer.fit((inputs, targets), steps=2)
-    except (ValueError, neuron.NonFiniteLossError) as error:
-        refused = str(error)
-        too_large = np.abs(inputs.astype(np.float64)).max() > 1e6
-        assert "must hold finite numbers" in refused or too_large
-    assert np.isfinite(trainer.model.weight).all()

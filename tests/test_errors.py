@@ -119,8 +119,8 @@ TABLE = [
     ),
     ("negative weight", lambda: load((x, y, -y)), V, "at least 0; weight has -1.0 in row 0"),
     ("no weight at all", lambda: load((x, y, 0 * y)), V, "a weight above 0"),
-    ("not a tuple", lambda: load(x), T, "must be a tuple.*got ndarray"),
-    ("a list", lambda: load([x, y]), T, "must be a tuple.*got list"),
+    ("inputs alone", lambda: train(data=load(x)), V, "data without targets"),
+    ("a list of arrays", lambda: load([x, y]), T, "must be a tuple.*got a list of arrays"),
     ("too many parts", lambda: load((x, y, y, y)), T, "got a tuple of 4"),
     ("no parts", lambda: load(()), T, "got a tuple of 0"),
     # Batches.

@@ -13,7 +13,10 @@ SHORT = {
     "diabetes.py": ["--epochs", "300"],
     "digits.py": ["--epochs", "3"],
     "fine_tuning.py": ["--epochs", "30"],
+    "parquet.py": ["--rows", "500000"],
     "pendulum.py": ["--steps", "3000"],
+    "polars_frame.py": ["--epochs", "8"],
+    "torch_dataset.py": ["--epochs", "6"],
     "two_outputs.py": ["--epochs", "10"],
     "variational.py": ["--epochs", "20"],
 }
@@ -76,6 +79,30 @@ def test_pendulum(tmp_path):
         float(line.split("error")[1].split()[0]) for line in out.splitlines() if "error" in line
     )
     assert both < alone
+
+
+def test_parquet(tmp_path):
+    out = run("parquet.py", tmp_path)
+    assert "500000 rows" in out
+    assert float(out.split("error of a gain")[1].split(",")[0]) < 0.05
+    assert (tmp_path / "parquet.png").exists()
+
+
+def test_polars_frame(tmp_path):
+    out = run("polars_frame.py", tmp_path)
+    assert "categories={'vehicle': ('bike', 'bus', 'car')}" in out
+    # 0.86 with all 40 epochs.
+    assert float(out.split("held-out error")[1].split()[0]) < 1.5
+    rush, noon = numbers(out.splitlines()[-1].replace(",", ""))[1::2]
+    assert rush > noon + 2
+
+
+def test_torch_dataset(tmp_path):
+    pytest.importorskip("torch", reason="the example is about torch")
+    rows, batches, same = run("torch_dataset.py", tmp_path).splitlines()
+    # Above 0.85 with all 20 epochs; a guess is right in 0.25.
+    assert all(float(line.split()[-1]) > 0.5 for line in (rows, batches))
+    assert same.endswith("to the bit: True")
 
 
 def test_two_outputs(tmp_path):

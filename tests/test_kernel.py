@@ -49,6 +49,7 @@ FITTING = {
     "an outer product": (jnp.outer, (jnp.ones(3), jnp.ones(4))),
     "a matrix of one row": (lambda a, b: a @ b, (jnp.ones((1, 3)), jnp.ones((3, 4)))),
     "a softmax": (jax.nn.softmax, (jnp.ones(5),)),
+    "a branch": (lambda x: jax.lax.cond(x[0] > 0, jnp.sin, jnp.cos, x), (jnp.ones(3),)),
     "keys": (lambda s: jr.fold_in(jr.key(s), 3), (jnp.uint32(1),)),
     "nothing": (lambda x: x, (jnp.ones(3),)),
 }
@@ -153,6 +154,40 @@ def halved(x, *others):
     """Something with a loop in it, that reads its first argument only."""
     del others
     return jax.lax.fori_loop(0, 3, lambda _, x: x / 2, x)
+
+
+def branching(branches):
+    """A loop that takes one branch after the other."""
+
+    def body(place, carry):
+        return jax.lax.switch(place % len(branches), branches, *carry)
+
+    return lambda *carry: jax.lax.fori_loop(0, 7, body, carry)
+
+
+X, N, FLAG = jnp.array([1.0, 2.0, 4.0]), jnp.arange(3), jnp.array([True, False])
+keep = lambda *carry: carry
+BRANCHES = {
+    "a step or none": ((keep, lambda w, n: (neuron_step(w, ROWS), n + 1)), (X, N)),
+    "places changed": ((keep, lambda a, b: (b, a)), (X, 2 * X)),
+    "nothing read": ((lambda x, n: (jnp.ones(3), n), keep), (X, N)),
+    "one of three": ((keep, lambda x: (x / 2,), lambda x: (jnp.tanh(x),)), (X,)),
+    "one in another": ((keep, lambda x: (jax.lax.cond(x[0] > 0, jnp.negative, jnp.abs, x),)), (X,)),
+    "truths": ((keep, lambda f, x: (~f, x)), (FLAG, X)),
+    "halves": ((keep, lambda h: (h / 2,)), (X.astype(jnp.bfloat16),)),
+    "a number": ((keep, lambda s: (s + 1,)), (jnp.float32(2),)),
+    "nothing in an array": ((keep, lambda e, x: (e, x + 1)), (jnp.ones((0, 2)), X)),
+    "useless": ((keep, lambda x, n: (x + jnp.sum(n * 0), n)), (X, N)),
+    "rows": ((keep, lambda x, n: (x[n[::-1]], n)), (X, N)),
+    "sums": ((keep, lambda x, n: (x / jnp.sqrt(jnp.mean(x**2)), n + jnp.argmax(x))), (X, N)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_branches_are_held_to_the_bit(name):
+    branches, carry = BRANCHES[name]
+    plain = branching(branches)
+    assert tree_allclose(whole(plain, *carry), jax.jit(plain)(*carry), rtol=0, atol=0)
 
 
 OTHERS = {

@@ -11,6 +11,7 @@ import pytest
 import neuron
 from neuron import run
 from neuron.objectives import Supervised
+from neuron.rows import Cut
 from neuron.state import initial_state
 from neuron.step import Scoring, Task
 from neuron.trees import on_entry
@@ -34,9 +35,8 @@ def parts(model=None, sampler=None, rate=0.05, batch_size=7):
         None,
         sampler or neuron.Shuffle(1),
         np.zeros(2, np.uint32),
+        Cut(60, batch_size, -(-60 // batch_size)),
         batch_size,
-        batch_size,
-        -(-60 // batch_size),
         False,
     )
     state = initial_state(params, None, optimizer.init(params))
@@ -78,6 +78,20 @@ def test_what_one_kernel_can_not_hold_falls_back(monkeypatch, capfd):
     taken, _ = forced.take(20)
     assert taken == 20
     assert not forced.program.one_kernel
+
+
+def test_a_step_copies_neither_weights_nor_moments():
+    """The loop works on its buffers in place; a select between old and new had them copied."""
+    model = eqx.nn.MLP(2, "scalar", 211, 2, key=jax.random.key(0))
+    state, task, data = parts(model)
+    adam = neuron.Adam()
+    task = on_entry(dataclasses.replace(task, optimizer=adam), DEVICE)
+    state = dataclasses.replace(state, opt_state=adam.init(state.params))
+    one = run.Run(run.copied(on_entry(state, DEVICE)), task, data)
+    arguments = (one._state, one._records, one._task, one._data, np.int32(3))
+    program = run._run.lower(one.program, False, *arguments).compile().as_text()
+    assert "f32[211,211]" in program
+    assert not [line for line in program.splitlines() if "= f32[211,211]{1,0} copy(" in line]
 
 
 def test_equal_structures_share_a_program():

@@ -1,24 +1,32 @@
-"""Samplers. Promises of chance are held by chi-square bounds that a right sampler misses less than
-once in a million seeds; the seeds are set, so these tests pass or fail for good."""
+"""Samplers: the contract, and those that draw every row as any other."""
 
 import functools
-import itertools
 import math
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import (
+    batches,
+    by_chance,
+    cells,
+    drawn,
+    epoch_words,
+    is_whole_epoch,
+    one_epoch,
+    order_numbers,
+    orders,
+    reseeded,
+)
 from helpers import tree_allclose
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.extend.core import jaxpr_as_fun
-from scipy import stats
 
 import neuron
-from neuron import samplers
 from neuron.counters import words
+from neuron.samplers import drawing
 
 
 WORD = 1 << 32
@@ -27,72 +35,7 @@ HUGE = [10**9, 2**31 - 1]
 KINDS = [neuron.Bootstrap(3), neuron.Shuffle(3), neuron.Sequential()]
 
 
-def epoch_words(epochs):
-    return np.array([words(int(epoch)) for epoch in epochs])
-
-
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def drawn(sampler, epochs, positions, batch_size, size):
-    return jax.vmap(lambda e, p: sampler.indices(e, p, batch_size, size))(epochs, positions)
-
-
-def batches(sampler, positions, batch_size, size, epoch=0):
-    """The batches at these places of an epoch, one a row."""
-    positions = np.ravel(np.asarray(positions, np.uint32))
-    epochs = epoch_words([epoch] * len(positions))
-    return np.asarray(drawn(sampler, epochs, positions, batch_size, size))
-
-
-def orders(sampler, epochs, size):
-    """Whole epochs, one a row."""
-    return np.asarray(
-        drawn(sampler, epoch_words(epochs), np.zeros(len(epochs), np.uint32), size, size)
-    )
-
-
-def one_epoch(sampler, batch_size, size, epoch=0):
-    return batches(sampler, range(-(-size // batch_size)), batch_size, size, epoch).ravel()
-
-
-def reseeded(sampler, seeds):
-    """A sampler for each seed, to be vmapped over."""
-    return eqx.tree_at(lambda s: s.seed, sampler, jnp.asarray(epoch_words(seeds)))
-
-
-def by_chance(counts, df=None, scale=1.0, chance=5e-7):
-    """Whether counts differ as those of equally likely cells do: neither more nor less."""
-    counts = np.ravel(counts).astype(float)
-    df = counts.size - 1 if df is None else df
-    expected = counts.mean()
-    assert expected >= 3
-    statistic = scale * np.sum((counts - expected) ** 2) / expected
-    # A few cells may well be equal; many that are all but equal were not drawn.
-    least = stats.chi2.ppf(chance, df) if df > 50 else 0
-    return least <= statistic < stats.chi2.isf(chance, df)
-
-
-def cells(*columns, size):
-    """How often each tuple of rows comes together."""
-    places = functools.reduce(lambda place, column: place * size + column, columns)
-    return np.bincount(places.ravel(), minlength=size ** len(columns))
-
-
-def order_numbers(rows):
-    """Each order as its place among all of them, by the digits of its rows."""
-    size = rows.shape[1]
-    codes = rows @ size ** np.arange(size)
-    every = np.array(list(itertools.permutations(range(size)))) @ size ** np.arange(size)
-    numbers = np.searchsorted(np.sort(every), codes)
-    assert (np.sort(every)[numbers] == codes).all()
-    return numbers
-
-
 # ── every row once ──
-
-
-def is_whole_epoch(rows, size):
-    """Whether these are all rows, each once, with -1 only behind the last."""
-    return (np.sort(rows[:size]) == np.arange(size)).all() and (rows[size:] == -1).all()
 
 
 @functools.cache
@@ -181,7 +124,7 @@ def sizes_in(jaxpr):
 @example(2**30 + 1)
 @example(2**31 - 1)
 def test_the_grid_holds_the_rows_and_little_else(size):
-    width, height = samplers._grid(size)
+    width, height = drawing._grid(size)
     assert width % 2 == 0
     assert max(width, height) <= 1 << 16
     # What is to spare is walked over, so it is little.
@@ -342,7 +285,7 @@ def test_one_row_is_always_drawn():
 def bootstrap_of_words(monkeypatch, first, second, size):
     """The rows that `Bootstrap` makes of these words."""
     table = jnp.asarray(np.append(first, second).astype(np.uint32))
-    monkeypatch.setattr(samplers, "random_words", lambda key, counts: table[counts])
+    monkeypatch.setattr(drawing, "random_words", lambda key, counts: table[counts])
     return neuron.Bootstrap(0).indices(words(0), jnp.uint32(0), len(first), size).tolist()
 
 
@@ -465,16 +408,6 @@ def test_every_position_of_a_bootstrap_has_rows_of_its_own():
     positions = [*range(1000), 2**31, WORD - 1]
     rows = batches(neuron.Bootstrap(1), positions, 4, 10**6)
     assert len({tuple(batch) for batch in rows.tolist()}) == len(positions)
-
-
-@pytest.mark.parametrize("kind", [neuron.Bootstrap, neuron.Shuffle])
-def test_seeds_that_can_not_be_meant_are_refused(unchecked, kind):
-    for seed in (-1, WORD**2):
-        with pytest.raises(ValueError, match=rf"`{kind.__name__}\(seed=...\)` must be from 0"):
-            kind(seed)
-    for seed in (1.0, True, None, "1"):
-        with pytest.raises(TypeError, match=rf"`{kind.__name__}\(seed=...\)` must be a whole"):
-            kind(seed)
 
 
 @pytest.mark.parametrize("sampler", [neuron.Shuffle(), neuron.Sequential()], ids=repr)

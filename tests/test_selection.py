@@ -128,6 +128,53 @@ def test_unfreezing_keeps_the_state_of_the_rest():
     assert one.step == 16
 
 
+class Waves(neuron.Fixed):
+    """Random features, given once."""
+
+    frequencies: jax.Array
+
+    def __call__(self, x):
+        return jnp.sin(self.frequencies @ x)
+
+
+class OnWaves(eqx.Module):
+    waves: Waves
+    head: neuron.Dense
+
+    def __call__(self, x):
+        return self.head(self.waves(x))
+
+
+def on_waves():
+    frequencies = jax.random.normal(jax.random.key(1), (8, 2))
+    return OnWaves(Waves(frequencies), neuron.Dense(8, key=jax.random.key(0)))
+
+
+@pytest.mark.parametrize(
+    "trainable", [None, "*", lambda path: True, True, jax.tree.map(lambda _: True, on_waves())]
+)
+def test_no_selection_means_fixed_parts(trainable):
+    optimizer = neuron.AdamW(0.1, weight_decay=0.1, decay="*")
+    one = neuron.Trainer(on_waves(), optimizer=optimizer, trainable=trainable, progress=False)
+    one.fit(neuron.DataLoader((X, Y), 10), epochs=2)
+    assert list(leaves_of(one.state.params)) == ["head.weight", "head.bias"]
+    np.testing.assert_array_equal(one.model.waves.frequencies, on_waves().waves.frequencies)
+    assert not np.array_equal(one.model.head.weight, on_waves().head.weight)
+
+
+def test_an_array_that_is_never_trained_may_be_held_twice():
+    class Chain(eqx.Module):
+        layers: list
+
+        def __call__(self, x):
+            return sum(layer(x) for layer in self.layers)
+
+    model = on_waves()
+    neuron.Trainer(Chain([model.waves, model.waves, model.head]), progress=False)
+    with pytest.raises(ValueError, match="must hold each array once"):
+        neuron.Trainer(Chain([model.waves, model.head, model.head]), progress=False)
+
+
 class Inside(neuron.Callback):
     def on_step_end(self, trainer, logs):
         trainer.train_only(None)
@@ -144,6 +191,12 @@ class Inside(neuron.Callback):
         (lambda: trainer(["head.*", "tail"]), ValueError, "'tail' is none of"),
         (lambda: trainer(lambda path: False), ValueError, "something to train"),
         (lambda: trainer(False), ValueError, "something to train; got False"),
+        (
+            lambda: neuron.Trainer(on_waves(), trainable="waves.*"),
+            ValueError,
+            r"'waves.\*' is none of \['head.weight', 'head.bias'\]",
+        ),
+        (lambda: neuron.Trainer(on_waves().waves), ValueError, "to train; got none in Waves"),
         (lambda: trainer(3), TypeError, "patterns, a function of a path, or a tree.*got 3"),
         (lambda: trainer({"head": True}), TypeError, "got {'head': True}"),
         (

@@ -9,6 +9,7 @@ import pytest
 import neuron
 from neuron.objectives import as_objective
 from neuron.optimizers import as_optimizer
+from neuron.rows import Cut
 from neuron.state import initial_state
 from neuron.step import Scoring, Task, evaluation_step, training_step
 from neuron.trees import on_entry
@@ -31,7 +32,15 @@ def setting(loss=None, optimizer=None, model=None, skip=False, data=(X, Y), batc
     seed = np.zeros(2, np.uint32)
     scoring = Scoring(objective, {}, None)
     task = Task(
-        frozen, scoring, optimizer, None, neuron.Sequential(), seed, batch_size, batch_size, 3, skip
+        frozen,
+        scoring,
+        optimizer,
+        None,
+        neuron.Sequential(),
+        seed,
+        Cut(len(X), batch_size, 3),
+        batch_size,
+        skip,
     )
     return state, on_entry(task, device), on_entry(Batch(*data), device)
 
@@ -115,6 +124,42 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_counters(skip):
     assert eqx.tree_equal(kept, before)
     assert not np.isfinite(record["loss"])
     assert (record["loss_sum"], record["loss_weight"]) == (0, 0)
+
+
+class Roots(neuron.Objective):
+    """A finite value whose slope at a weight of 0 is infinite."""
+
+    def __call__(self, model, model_state, example, *, key):
+        return neuron.Terms(sum(jnp.sum(jnp.sqrt(leaf)) for leaf in model)), None
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_one_number_of_a_gradient_is_enough_to_refuse_it(place):
+    shapes = [(), (3,), (4, 5), (2, 3, 3, 3), (1, 7)]
+    weights = [np.ones(shape, np.float32) for shape in shapes]
+    state, task, data = setting(Roots(), neuron.SGD(0.1), weights)
+    assert not training_step(state, task, data, indices(0))[0].stopped
+    weights[place].reshape(-1)[-1] = 0
+    state, task, data = setting(Roots(), neuron.SGD(0.1), weights)
+    new, record = training_step(state, task, data, indices(0))
+    assert new.stopped
+    assert np.isfinite(record["loss"])
+    assert eqx.tree_equal(new.params, state.params)
+
+
+def test_the_largest_numbers_are_finite():
+    class Steep(neuron.Objective):
+        def __call__(self, model, model_state, example, *, key):
+            return neuron.Terms(jnp.finfo(jnp.float32).max * jnp.sum(model)), None
+
+    state, task, data = setting(Steep(), neuron.SGD(0.0), np.zeros((3, 4), np.float32))
+    assert not training_step(state, task, data, indices(0))[0].stopped
+
+
+def test_an_empty_parameter_is_finite():
+    model = [np.ones(2, np.float32), np.ones((0, 3), np.float32), np.ones((3, 0), np.float32)]
+    state, task, data = setting(Roots(), neuron.SGD(0.1), model)
+    assert not training_step(state, task, data, indices(0))[0].stopped
 
 
 def test_without_weight_there_is_no_update():

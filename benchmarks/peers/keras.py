@@ -1,40 +1,61 @@
 """Keras 3 on JAX: `compile` and `fit`, output off."""
 
 import os
+from collections.abc import Callable
 
 
 os.environ["KERAS_BACKEND"] = "jax"
 
 import keras
 import numpy as np
-from tasks import Fit, Task
+from tasks import Fit, Layer, Task
+
+
+# Images have their channels last here. Turned back before they are flattened, they meet the weights
+# of the next layer in the order that these have.
+WORDS: dict[str, Callable[[Layer], list[keras.layers.Layer]]] = {
+    "dense": lambda layer: [keras.layers.Dense(len(layer[0]))],
+    "conv": lambda layer: [keras.layers.Conv2D(len(layer[0]), 3, padding="same")],
+    "relu": lambda layer: [keras.layers.ReLU()],
+    "pool": lambda layer: [keras.layers.MaxPooling2D(2)],
+    "flat": lambda layer: [keras.layers.Permute((3, 1, 2)), keras.layers.Flatten()],
+}
 
 
 def _rmse(targets, outputs):
     return keras.ops.sqrt(keras.ops.mean(keras.ops.square(outputs - targets)))
 
 
+def _channels_last(inputs: np.ndarray) -> np.ndarray:
+    return np.moveaxis(inputs, 1, -1) if inputs.ndim == 4 else inputs
+
+
 def _compiled(task: Task, steps_per_execution: int) -> keras.Model:
-    sizes = [len(bias) for _, bias in task.layers]
-    hidden = [keras.layers.Dense(size, activation="relu") for size in sizes[:-1]]
-    columns = keras.Input((task.inputs.shape[1],))
-    model = keras.Sequential([columns, *hidden, keras.layers.Dense(sizes[-1])])
-    if task.name == "seed":
-        optimizer, loss = keras.optimizers.SGD(task.learning_rate), _rmse
-    else:
+    layers = [part for word, layer in task.parts() for part in WORDS[word](layer)]
+    shape = _channels_last(task.inputs).shape[1:]
+    model = keras.Sequential([keras.Input(shape), *layers])
+    if task.classifies:
         # Keras adds epsilon before the bias correction: so the first step has 1e-8 behind it.
         optimizer = keras.optimizers.Adam(task.learning_rate, epsilon=1e-8 * 0.001**0.5)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    else:
+        optimizer, loss = keras.optimizers.SGD(task.learning_rate), _rmse
     model.compile(optimizer, loss, steps_per_execution=steps_per_execution)
-    model.set_weights([array for weight, bias in task.layers for array in (weight.T, bias)])
+    # Its kernels have the axes (height, width, in, out), or (in, out).
+    kernel = lambda w: w.transpose(2, 3, 1, 0) if w.ndim == 4 else w.T
+    model.set_weights([kernel(array) for layer in task.layers for array in layer])
     optimizer.build(model.trainable_variables)
     return model
+
+
+def _in_order_of_task(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    return [a.transpose(3, 2, 0, 1) if a.ndim == 4 else a.T for a in arrays]
 
 
 def fit(task: Task, *, steps_per_execution: int = 1) -> Fit:
     model = _compiled(task, steps_per_execution)
     inputs, targets = task.in_order(task.steps)
-    targets = targets[:, None]
+    inputs, targets = np.ascontiguousarray(_channels_last(inputs)), targets[:, None]
     variables = [*model.variables, *model.optimizer.variables]
     initial = [np.array(variable) for variable in variables]
 
@@ -46,8 +67,8 @@ def fit(task: Task, *, steps_per_execution: int = 1) -> Fit:
         model.fit(inputs, targets, batch_size=task.batch_size, shuffle=False, verbose=0)
         return model.get_weights()
 
-    weights = lambda arrays: [array.T for array in arrays]
-    return Fit(start, run, weights, task.steps, f"steps_per_execution={steps_per_execution}")
+    note = f"steps_per_execution={steps_per_execution}"
+    return Fit(start, run, _in_order_of_task, task.steps, note)
 
 
 def in_blocks(task: Task) -> Fit:

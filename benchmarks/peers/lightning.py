@@ -14,7 +14,7 @@ class Module(lightning.LightningModule):
 
     def __init__(self, task: Task, loss, optimizer):
         super().__init__()
-        self.network = network(task.layers)
+        self.network = network(task)
         self.loss, self.optimizer, self.learning_rate = loss, optimizer, task.learning_rate
 
     def training_step(self, batch, _):

@@ -6,7 +6,7 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-from peers.equinox_loop import network
+from peers.equinox_loop import KEY, network
 from tasks import Fit, Task
 
 import neuron
@@ -38,22 +38,26 @@ def fit(
     callbacks=lambda: (),
     progress: bool = False,
     validation: bool = False,
+    metrics: dict[str, neuron.Metric] | None = None,
     note: str = "",
 ) -> Fit:
-    adam = task.name == "mlp"
     steps = steps or task.steps
-    if sampler is None:
-        sampler = neuron.Shuffle(seed=123) if adam else neuron.Bootstrap(seed=123)
-    loss = neuron.CrossEntropy() if adam else neuron.RootMeanSquaredError()
-    optimizer = (neuron.Adam if adam else neuron.SGD)(task.learning_rate)
+    if task.classifies:
+        loss, optimizer = neuron.CrossEntropy(), neuron.Adam(task.learning_rate)
+        sampler = sampler or neuron.Shuffle(seed=123)
+        model, state = network(task)
+    else:
+        loss, optimizer = neuron.RootMeanSquaredError(), neuron.SGD(task.learning_rate)
+        sampler = sampler or neuron.Bootstrap(seed=123)
+        model, state = neuron.Dense(2, weight_init=jax.nn.initializers.zeros, key=KEY), None
     loader = neuron.DataLoader((task.inputs, task.targets), task.batch_size, sampler=sampler)
     tenth = len(task.inputs) // 10
     evaluated = (task.inputs[:tenth], task.targets[:tenth]) if validation else None
-    model = network(task) if adam else _neuron()
     nowhere = open(os.devnull, "w")  # noqa: SIM115
 
     def start() -> neuron.Trainer:
-        return neuron.Trainer(model, loss, optimizer, callbacks=callbacks(), progress=progress)
+        options = {"callbacks": callbacks(), "progress": progress, "metrics": metrics}
+        return neuron.Trainer(model, loss, optimizer, model_state=state, **options)
 
     def run(trainer: neuron.Trainer) -> neuron.Trainer:
         # The bar is drawn, and nobody has to see it.
@@ -64,11 +68,6 @@ def fit(
     weights = lambda trainer: jax.tree.leaves(trainer.state.params)
     drawn = _drawn(sampler, task, steps)
     return Fit(start, run, weights, steps, note or f"{type(sampler).__name__}, history on", drawn)
-
-
-def _neuron() -> neuron.Dense:
-    zeros = jax.nn.initializers.zeros
-    return neuron.Dense(2, weight_init=zeros, key=jax.random.key(0))
 
 
 def _drawn(sampler: neuron.Sampler, task: Task, steps: int) -> np.ndarray:
@@ -99,6 +98,11 @@ def many_kernels(task: Task) -> Fit:
 def given_many_kernels(task: Task) -> Fit:
     neuron.run.fits_one_kernel = lambda step, device: False
     return given(task)
+
+
+def with_metrics(task: Task) -> Fit:
+    metrics = {"accuracy": neuron.Accuracy(), "f1": neuron.F1()}
+    return fit(task, metrics=metrics, note="Accuracy and F1 over the training rows, at each step")
 
 
 def looks_100(task: Task) -> Fit:

@@ -14,7 +14,7 @@ def fit(task: Task) -> Fit:
 
     def start() -> NeuralNet:
         return NeuralNet(
-            functools.partial(network, task.layers),
+            functools.partial(network, task),
             criterion,
             optimizer=optimizer,
             lr=task.learning_rate,

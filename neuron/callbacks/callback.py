@@ -74,10 +74,11 @@ class Hooks:
         empty = getattr(Callback, hook)
         return [c for c in self.callbacks if getattr(type(c), hook) is not empty]
 
-    def next_look(self, step: int, last: int) -> int:
+    def next_look(self, step: int, last: int | None) -> int:
         """The first step after this one at which an `on_step_end` is due, or the last one."""
         every = [c.every for c in self.on("on_step_end") if c.every is not None]
-        return min([last, *(step - step % n + n for n in every)])
+        far = step + (1 << 62) if last is None else last
+        return min([far, *(step - step % n + n for n in every)])
 
     def due(self, step: int) -> list[Callback]:
         """The callbacks whose `on_step_end` is due now."""

@@ -24,7 +24,7 @@ class ProgressBar(Callback):
         from tqdm.auto import tqdm
 
         self._bar = tqdm(
-            total=trainer.final_step - trainer.step,
+            total=None if trainer.final_step is None else trainer.final_step - trainer.step,
             unit=" steps",
             unit_scale=True,
             dynamic_ncols=True,
@@ -63,11 +63,13 @@ class PrintLog(Callback):
         self._out = Lines()
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
-        self.every = max(1, (trainer.final_step - trainer.step) // self.lines)
+        last = trainer.final_step
+        # Where nobody knows how long it takes, a line each hundred steps.
+        self.every = 100 if last is None else max(1, (last - trainer.step) // self.lines)
         self._out.open()
 
     def on_step_end(self, trainer: "Trainer", logs: Logs) -> None:
-        self._out.write(f"step {trainer.step}/{trainer.final_step}  {numbers(logs)}")
+        self._out.write(f"step {trainer.step}/{trainer.final_step or '?'}  {numbers(logs)}")
 
     def on_validation_end(self, trainer: "Trainer", logs: Logs) -> None:
         self._out.write(f"epoch {trainer.epoch}  {numbers(logs)}")

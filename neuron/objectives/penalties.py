@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 from neuron.objectives.objective import Objective, Terms
 from neuron.objectives.supervised import as_objective
 from neuron.optimizers import decayed
-from neuron.selection import Selection, selected
+from neuron.selection import Selection, parameters, selected
 from neuron.types import Batch, Key, Model, ModelState, Number, Printable, Scalar, hyperparameter
 
 
@@ -136,7 +136,7 @@ class Penalized(Objective):
 
 
 def _total(size: Any, penalty: L1 | L2, model: Model) -> Scalar:
-    weights = eqx.filter(model, eqx.is_inexact_array)
+    weights = parameters(model)
     call = f"{type(penalty).__name__}(leaves=...)"
     if penalty.leaves is None:
         meant = decayed(weights, None)

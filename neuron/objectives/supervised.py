@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from neuron.losses import Loss
 from neuron.models import apply, prediction_like, without_rows
 from neuron.objectives.objective import Objective, Terms
 from neuron.objectives.parts import compared, entry
+from neuron.trees import Shapes, Static, structure
 from neuron.types import Batch, Key, Model, ModelState, Number, Scalar, hyperparameter
 
 
@@ -113,16 +115,25 @@ class Supervised(Objective):
 
 def _check(loss: Loss, prediction: PyTree, targets: PyTree) -> None:
     target = jax.tree.map(without_rows, targets)
-    score = functools.partial(jax.eval_shape, loss)
-    shape = jax.tree.map(
-        jnp.shape, compared(f"{loss!r}", "loss={'part': ...}", score, prediction, target)
-    )
+    # Numbers that no run has taken yet are NumPy's, which can not be a part of a key.
+    numbers = lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
+    own = structure(jax.tree.map(numbers, loss))
+    shape = _score_shape(*own, Static((prediction, target)))
     if shape != ():
         raise ValueError(
             f"`{loss!r}` must score one example by a scalar; got shape {shape}. Take the "
             "mean over the outputs."
         )
     loss.check(prediction, targets)
+
+
+@functools.lru_cache(maxsize=256)
+def _score_shape(static: Static, arrays: Shapes, sides: Static) -> PyTree:
+    """The shape of what a loss makes of one example's prediction and target."""
+    loss = static.combine(arrays)
+    score = functools.partial(jax.eval_shape, lambda own, p, t: static.combine(own)(p, t), arrays)
+    like = compared(f"{loss!r}", "loss={'part': ...}", score, *sides.combine([]))
+    return jax.tree.map(jnp.shape, like)
 
 
 def _at_least_single(leaf: Any) -> Any:

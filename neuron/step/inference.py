@@ -1,12 +1,23 @@
 """The evaluation and the prediction of one batch, in inference mode."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree, Shaped, UInt32
 
 from neuron.counters import fold_in, key_of
 from neuron.models import apply, batch_axis, for_inference, renewed
-from neuron.step.sums import Scoring, Sums, example_keys, in_precision, sums_of
+from neuron.step.sums import (
+    Scoring,
+    Sums,
+    example_keys,
+    in_precision,
+    inputs_in_precision,
+    prepared,
+    sums_of,
+)
 from neuron.types import Batch, Key, Model, ModelState, Words
 
 
@@ -29,15 +40,21 @@ def prediction_step(
     model: Model,
     model_state: ModelState,
     precision: str | None,
-    inputs: PyTree,
+    transform: Callable[..., Any] | None,
+    batch: Batch,
     keys: Shaped[Key, " batch"],
     *,
     dropout: bool,
 ) -> PyTree:
-    """The model's outputs for a batch of inputs, in inference mode, dropout apart."""
+    """The model's outputs for a batch of rows, in inference mode, dropout apart."""
     model = in_precision(precision, for_inference(model, dropout=dropout))
-    predict = lambda x, key: apply(model, renewed(model_state), x, key=key)[0]
-    outputs = jax.vmap(predict, axis_name=batch_axis(model))(in_precision(precision, inputs), keys)
+
+    def predict(example: Batch, key: Key) -> PyTree:
+        inputs = prepared(transform, example, key).inputs
+        inputs = inputs_in_precision(precision, model, inputs)
+        return apply(model, renewed(model_state), inputs, key=key)[0]
+
+    outputs = jax.vmap(predict, axis_name=batch_axis(model))(batch, keys)
     return outputs if precision is None else in_precision("float32", outputs)
 
 

@@ -1,6 +1,7 @@
 """The batch axis: an objective and metrics, of one example each, over the rows of a batch."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,19 +12,26 @@ from jaxtyping import Array, Bool, PyTree, Shaped
 
 from neuron.counters import fold_in, key_of
 from neuron.metrics import Metric
-from neuron.models import batch_axis, renewed, without_rows
+from neuron.models import batch_axis, renewed, takes_key, without_rows
 from neuron.objectives import Objective, Parts, Terms, compared
+from neuron.rows import as_batch
 from neuron.trees import Shapes, Static, structure
-from neuron.types import Batch, Key, Model, ModelState, Scalar, Words
+from neuron.types import Batch, Key, Model, ModelState, Scalar, Words, is_fixed
+
+
+_TRANSFORM = 0x7472616E
+# How many rows a transform is tried on before the first step.
+_LOOKED_AT = 256
 
 
 class Scoring(eqx.Module):
     """How a batch is scored: by what, and in which precision the model computes, that of its own
-    weights if `None`."""
+    weights if `None`. `transform` is what the data does to each example first."""
 
     objective: Objective
     metrics: dict[str, Metric]
     precision: str | None = eqx.field(static=True)
+    transform: Callable[..., Any] | None = None
 
     def __call__(
         self, model: Model, model_state: ModelState, example: Batch, key: Key
@@ -45,6 +53,7 @@ class Scoring(eqx.Module):
 
     def check(self, model: Model, model_state: ModelState, data: Batch) -> None:
         """Refuses data (rows first, on the host) that can not be meant, before compiling."""
+        data = self._prepared_rows(data)
         self.objective.check(model, model_state, data)
         if not self.metrics:
             return
@@ -56,6 +65,16 @@ class Scoring(eqx.Module):
             metric.check(prediction, data.targets)
             if data.weight is not None:
                 metric.check_weight(np.asarray(data.weight))
+
+    def _prepared_rows(self, data: Batch) -> Batch:
+        """Some of the rows, as the data's transform makes them; all where it has none."""
+        if self.transform is None:
+            return data
+        rows = jax.tree.map(lambda leaf: leaf[:_LOOKED_AT], Batch(data.inputs, data.targets))
+        keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(rows)[0]))
+        return jax.tree.map(
+            np.asarray, jax.vmap(functools.partial(prepared, self.transform))(rows, keys)
+        )
 
 
 class Sums(eqx.Module):
@@ -93,15 +112,19 @@ def sums_of(
     - `ValueError` or `TypeError` for terms that can not be meant.
     """
     model = in_precision(scoring.precision, model)
-    examples = Batch(in_precision(scoring.precision, batch.inputs), batch.targets)
 
     def score(example: Batch, key: Key) -> tuple[Any, ModelState]:
+        example = prepared(scoring.transform, example, key)
+        inputs = inputs_in_precision(scoring.precision, model, example.inputs)
+        example = Batch(inputs, example.targets)
         terms, seen, after = scoring(model, model_state, example, key)
         return (terms.value, terms.weight, terms.logs, seen), after
 
     over_batch = jax.vmap(score, out_axes=(0, None), axis_name=batch_axis(model))
     try:
-        (values, weights, logs, seen), model_state = over_batch(examples, keys)
+        (values, weights, logs, seen), model_state = over_batch(
+            Batch(batch.inputs, batch.targets), keys
+        )
     except ValueError as error:
         if "out_axes is None" not in str(error):
             raise
@@ -137,12 +160,34 @@ def sums_of(
     return sums, model_state
 
 
+def prepared(transform: Callable[..., Any] | None, example: Batch, key: Key) -> Batch:
+    """One example as the data's transform makes it."""
+    if transform is None:
+        return example
+    # Not one of the keys that a model makes of the same one by splitting it.
+    own = {"key": jax.random.fold_in(key, _TRANSFORM)} if takes_key(transform) else {}
+    made = as_batch("DataLoader(transform=...)", transform(example, **own))
+    if made.weight is not None:
+        raise ValueError(
+            "`DataLoader(transform=...)` must return inputs and targets; a row's weight is the "
+            "data's own. Use `host_transform=` to change it."
+        )
+    return made
+
+
 def in_precision(precision: str | None, tree: PyTree) -> PyTree:
-    """A tree with its floating-point arrays in another precision."""
+    """A tree with its floating-point arrays in another precision, but for its `Fixed` parts."""
     if precision is None:
         return tree
     cast = lambda leaf: leaf.astype(precision) if eqx.is_inexact_array(leaf) else leaf
-    return jax.tree.map(cast, tree)
+    return jax.tree.map(cast, tree, is_leaf=is_fixed)
+
+
+def inputs_in_precision(precision: str | None, model: Model, inputs: PyTree) -> PyTree:
+    """Inputs in another precision, or as they are for a model that holds `Fixed` parts: the numbers
+    of bfloat16 near 10,000 lie 64 apart, and no mean that is subtracted later brings back more."""
+    has_fixed = any(map(is_fixed, jax.tree.leaves(model, is_leaf=is_fixed)))
+    return inputs if has_fixed else in_precision(precision, inputs)
 
 
 def checked_precision(call: str, precision: str | None) -> str | None:

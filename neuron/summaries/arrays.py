@@ -11,7 +11,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
-from neuron.selection import Selection, dotted, selected
+from neuron.selection import Selection, dotted, parameters, selected
 from neuron.types import Model, ModelState
 
 
@@ -29,7 +29,7 @@ class Row:
 
 def rows_of(model: Model, model_state: ModelState, trainable: Selection | None) -> Iterator[Row]:
     """A row for each array of the model, then of its state."""
-    params = eqx.filter(model, _is_float)
+    params = parameters(model, _is_float)
     chosen = selected("summary(trainable=...)", params, True if trainable is None else trainable)
     trained = {path for path, is_trained in jtu.tree_leaves_with_path(chosen) if is_trained}
     for path, leaf in jtu.tree_leaves_with_path(model):

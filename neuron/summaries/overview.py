@@ -103,7 +103,8 @@ def summary(
     - `model_state`: the `equinox.nn.State` of a model with state; its arrays are listed as well,
         at the paths of the layers they belong to, and are not trainable.
     - `trainable`: which leaves are trained, as for `Trainer`: patterns of paths, a function of
-        the path, or a filter spec; every floating-point array if `None`.
+        the path, or a filter spec; every floating-point array if `None`. Those of `Fixed` parts
+        never are.
 
     **Returns:**
 

@@ -1,0 +1,227 @@
+"""Supplies: how a loader's data gets into the program, for each kind of data in the same form."""
+
+import abc
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from neuron.data.feed import Chunk, Feed, Layout
+from neuron.data.memory import aligned
+from neuron.place import Place
+from neuron.rows import Cut, as_batch
+from neuron.types import Batch, Device
+
+
+# After that long a chunk is handed over as it is: nobody waits for a slow source to fill it. The
+# first one has a single piece, so that there is something to do, and they grow from there.
+_SECONDS = 0.1
+_GROWTH = 8
+
+Check = Callable[[Batch], None]
+
+
+def accepted(rows: Batch) -> None:
+    """Takes rows as they are."""
+    del rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is to be fed: that many steps from a place on, or as many as there are; one at least.
+
+    `check` refuses rows that the loss and the metrics can not take. `taken` is how many steps of
+    this very data the run has taken before. `whole` is why a batch that has fewer rows than the
+    others can not be taken, if it can not.
+    """
+
+    device: Device
+    place: Place
+    steps: int | None
+    check: Check
+    taken: int = 0
+    whole: str | None = None
+
+
+class Supply(abc.ABC):
+    """Data of one kind, cut into batches."""
+
+    # Whether the rows live on the device.
+    on_device: bool = False
+
+    @property
+    @abc.abstractmethod
+    def cut(self) -> Cut:
+        """How many rows there are, in a step, and how many steps in an epoch."""
+
+    @abc.abstractmethod
+    def smallest_batch(self) -> int:
+        """How many rows the smallest batch has, as far as is known; the others are full."""
+
+    @property
+    @abc.abstractmethod
+    def rows(self) -> int | None:
+        """How many rows an evaluation goes through, if that is known."""
+
+    @abc.abstractmethod
+    def in_groups(self, batches: int) -> "Supply":
+        """The same data, that many batches a step."""
+
+    @abc.abstractmethod
+    def sample(self) -> Batch:
+        """Some rows, or all of them where they are at hand, to check the other parts against."""
+
+    @abc.abstractmethod
+    def blocks(
+        self, batch_size: int, check: Check = accepted
+    ) -> Generator[tuple[Batch, int], None, None]:
+        """All rows once, in blocks of one fixed shape, with how many of each count. Only the last
+        one lacks any; it is filled with its own first row.
+
+        **Arguments:**
+
+        - `batch_size`: of which a block has some.
+        - `check`: refuses rows that nobody has looked at yet.
+        """
+
+    @abc.abstractmethod
+    def feed(self, wanted: Wanted) -> Feed:
+        """Feeds the program."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Lets go of files."""
+
+
+class Host:
+    """A transform of batches on the host, and the rule that every batch looks like the first."""
+
+    def __init__(self, call: str, transform: Callable[..., Any] | None):
+        self._call, self.transform = call, transform
+        self._like: Any = None
+
+    def transformed(self, raw: Any) -> Batch:
+        """One batch as a `Batch`."""
+        if self.transform is None:
+            return as_batch(self._call, raw)
+        return as_batch("DataLoader(host_transform=...)", self.transform(raw))
+
+    def conforming(self, batch: Batch, what: Callable[[], str]) -> Batch:
+        """A batch whose rows look like those of the first one; `ValueError` for others."""
+        like = jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype.name), batch)
+        if self._like is None:
+            self._like = like
+        if like != self._like:
+            raise ValueError(
+                f"`{self._call}` must give batches that are alike; {what()} has rows of "
+                f"{_shown(like)}, the first has {_shown(self._like)}."
+            )
+        return batch
+
+
+def _shown(like: Batch) -> str:
+    is_leaf = lambda node: isinstance(node, tuple) and len(node) == 2 and isinstance(node[1], str)
+    leaves = jax.tree_util.tree_leaves_with_path(like, is_leaf=is_leaf)
+    parts = []
+    for path, (shape, dtype) in leaves:
+        name = jax.tree_util.keystr(path).lstrip(".")
+        parts.append(f"{name} {dtype}{list(shape)}")
+    return ", ".join(parts)
+
+
+@dataclasses.dataclass
+class Piece:
+    """The rows of some steps: `present` has a row for each of them, and says which are there."""
+
+    rows: Batch
+    present: np.ndarray
+    ends_epoch: bool = False
+
+
+def chunks(pieces: Iterable[Piece], layout: Layout, place: Place) -> Generator[Chunk, None, None]:
+    """Chunks of the pieces, as full as their time allows."""
+    place = dataclasses.replace(place)
+    held: list[Piece] = []
+    began, most = time.monotonic(), 1
+
+    def full() -> Chunk:
+        rows = joined([piece.rows for piece in held])
+        present = np.concatenate([piece.present for piece in held])
+        chunk = layout.chunk(rows, present, place, ends_epoch=held[-1].ends_epoch)
+        place.advance(len(present))
+        if chunk.ends_epoch:
+            place.end_epoch()
+        held.clear()
+        return chunk
+
+    for piece in pieces:
+        if held and _steps(held) + len(piece.present) > layout.steps:
+            yield full()
+            began = time.monotonic()
+        held.append(piece)
+        late = time.monotonic() - began > _SECONDS
+        if late or piece.ends_epoch or _steps(held) >= min(most, layout.steps):
+            most = 1 if late else min(layout.steps, most * _GROWTH)
+            yield full()
+            began = time.monotonic()
+    if held:
+        yield full()
+
+
+def _steps(pieces: list[Piece]) -> int:
+    return sum(len(piece.present) for piece in pieces)
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """Batches behind each other."""
+    if len(batches) == 1:
+        return batches[0]
+
+    def one(*leaves: np.ndarray) -> np.ndarray:
+        shape = (sum(map(len, leaves)), *leaves[0].shape[1:])
+        return np.concatenate(leaves, out=aligned(shape, leaves[0].dtype))
+
+    return jax.tree.map(one, *batches)
+
+
+def length_of(rows: Batch) -> int:
+    """How many rows there are."""
+    return len(jax.tree.leaves(rows)[0])
+
+
+def recut(batches: Iterable[Batch], size: int) -> Generator[tuple[Batch, int], None, None]:
+    """Blocks of that many rows, from batches of any number of them."""
+    held: list[Batch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += length_of(batch)
+        while count >= size:
+            rows = joined(held)
+            yield jax.tree.map(lambda leaf: leaf[:size], rows), size
+            count -= size
+            held = [jax.tree.map(lambda leaf: leaf[size:], rows)] if count else []
+    if count:
+        yield padded(joined(held), size), count
+
+
+def padded(rows: Batch, size: int) -> Batch:
+    """As many rows as that: what is lacking is filled with the first row."""
+
+    def one(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        if len(leaf) == size:
+            return leaf
+        return np.concatenate([leaf, np.repeat(leaf[:1], size - len(leaf), axis=0)])
+
+    return jax.tree.map(one, rows)
+
+
+def block_size(row_bytes: int, batch_size: int) -> int:
+    """How many rows a block of an evaluation has: some batches. It depends on the batch and not on
+    the number of rows, so that one program serves any number of them."""
+    batches = max(1, min(64, (1 << 22) // max(1, row_bytes * batch_size)))
+    return batches * batch_size

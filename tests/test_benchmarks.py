@@ -1,0 +1,60 @@
+"""The benchmarks' peers reach the weights that are worked out by hand, on each task, shortened."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+
+ROOT = pathlib.Path(__file__).parents[1]
+ROWS = {
+    "seed": ["Trainer.fit, given indices", "lax.scan, whole run", "Equinox loop"],
+    "mlp": ["Trainer.fit, given indices", "lax.scan, whole run", "Equinox loop"],
+    "norm": ["accuracy and F1", "lax.scan", "Equinox loop"],
+    "cnn": ["Trainer.fit, given indices", "lax.scan", "Equinox loop"],
+}
+OTHERS = [
+    ("seed", "torch"),
+    ("norm", "torch"),
+    ("cnn", "torch"),
+    ("mlp", "keras"),
+    ("cnn", "keras"),
+]
+
+
+def cells(*options):
+    """The table that `run.py` prints, a list of cells a row."""
+    command = [sys.executable, "benchmarks/run.py", "--repeats", "1", "--steps", "12", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    out = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    lines = [line for line in out.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def check(rows):
+    for name, microseconds, _, ratio, verdict, note in rows:
+        assert verdict.startswith("yes, "), (name, verdict, note)
+        assert float(microseconds.replace(",", "")) > 0
+        assert float(ratio.replace(",", "")) > 0
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_each_task(task):
+    rows = cells("--task", task, "--only", *ROWS[task])
+    assert rows[0][0] == "Trainer.fit"
+    assert len(rows) >= 4
+    check(rows)
+
+
+@pytest.mark.parametrize(("task", "library"), OTHERS)
+def test_other_libraries(task, library):
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    rows = cells("--task", task, "--only", library)
+    assert len(rows) >= 2
+    check(rows)
