@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import jax
 import numpy as np
@@ -126,7 +127,7 @@ def test_a_converted_file_goes_with_its_loader(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "data").mkdir()
     loader = neuron.DataLoader.from_files(written(tmp_path / "data", "csv"), 40, target="y")
-    assert list(tmp_path.glob("neuron-*/rows.arrow"))
+    assert list(tmp_path.glob("neuron-*/*.arrow"))
     del loader
     assert not list(tmp_path.glob("neuron-*"))
 
@@ -179,6 +180,124 @@ def fit(path, **options):
     fitted(neuron.DataLoader.from_files(path, 40, target="y", placement="host", **options))
 
 
+def test_one_reader_at_a_time(tmp_path):
+    """A loader may serve a fit and its validation, whose threads read ahead of both."""
+    loader = neuron.DataLoader.from_files(written(tmp_path, "parquet"), 40, target="y", window=1)
+    source, inside, met = loader._supply.source, threading.Semaphore(1), []
+    decoded = source._decoded
+
+    def slowly(group):
+        alone = inside.acquire(blocking=False)
+        met.append(not alone)
+        time.sleep(0.02)
+        if alone:
+            inside.release()
+        return decoded(group)
+
+    source._decoded = slowly
+    threads = [
+        threading.Thread(target=source.read, args=(np.arange(start, start + 900),))
+        for start in (0, 1500)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(met) > 8
+    assert not any(met)
+
+
+def test_one_loader_serves_a_fit_and_its_validation(tmp_path):
+    path = written(tmp_path, "parquet")
+    read = lambda: neuron.DataLoader.from_files(path, 20, target="y", placement="host", window=2)
+    loader = read()
+    trainer, alone = (
+        neuron.Trainer(neuron.Dense(4, key=jax.random.key(0)), progress=False) for _ in range(2)
+    )
+    history = trainer.fit(loader, epochs=4, validation=loader)
+    alone.fit(read(), epochs=4)
+    np.testing.assert_array_equal(history["loss"], alone.history["loss"])
+
+
+def test_few_files_are_open_and_nothing_is_kept_beside_the_device(tmp_path):
+    (tmp_path / "many").mkdir()
+    for part in range(40):
+        pq.write_table(TABLE.slice(70 * part, 70), tmp_path / "many" / f"{part:02}.parquet")
+    loader = neuron.DataLoader.from_files(tmp_path / "many", 40, target="y")
+    source = loader._supply.source
+    before = len(os.listdir("/proc/self/fd"))
+    np.testing.assert_array_equal(source.read(np.arange(2800)).inputs, MATRIX[:2800])
+    assert len(os.listdir("/proc/self/fd")) - before <= 8
+    fitted(loader, steps=1)
+    assert not source._kept
+
+
+def test_rows_come_in_the_order_asked_for(tmp_path):
+    source = neuron.DataLoader.from_files(
+        written(tmp_path, "parquet"), 40, target="y"
+    )._supply.source
+    asked = np.random.default_rng(1).integers(0, ROWS, 999)
+    batch = source.read(asked)
+    np.testing.assert_array_equal(batch.inputs, MATRIX[asked])
+    np.testing.assert_array_equal(batch.targets, y[asked])
+
+
+def test_what_is_kept_has_a_bound_in_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("neuron.data.files._CACHE_BYTES", 10_000)
+    path = written(tmp_path, "parquet")
+    for window, most in ((1, 2), (2, 3), (5, 6)):
+        source = neuron.DataLoader.from_files(path, 40, target="y", window=window)._supply.source
+        source.read(np.arange(ROWS))
+        assert len(source._kept) == most
+
+
+def test_of_an_arrow_file_only_what_is_asked_for_is_read(tmp_path, monkeypatch):
+    fields = []
+    opened = pa.ipc.open_file
+
+    def open_file(source, **options):
+        fields.extend(o.included_fields for o in options.values())
+        return opened(source, **options)
+
+    monkeypatch.setattr(pa.ipc, "open_file", open_file)
+    loader = neuron.DataLoader.from_files(
+        written(tmp_path, "arrow"), 40, target="y", features=["c", "b"]
+    )
+    np.testing.assert_array_equal(loader.sample().inputs, MATRIX[:40, [2, 1]])
+    # To count the rows, the first column; then those asked for.
+    assert fields == [[0], [1, 2, 4]]
+
+
+def test_whole_numbers_may_be_followed_by_fractions(tmp_path, monkeypatch):
+    monkeypatch.setattr("neuron.data.formats._CSV_BLOCK", 1000)
+    values = np.append(np.arange(500), [2.5])
+    lines = [f"{value:g},{place % 3}" for place, value in enumerate(values)]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,y", *lines]))
+    loader = neuron.DataLoader.from_files(tmp_path / "rows.csv", 501, target="y")
+    np.testing.assert_array_equal(loader.sample().inputs[:, 0], values.astype(np.float32))
+    assert loader.sample().targets.dtype == np.int32
+
+
+def test_files_that_are_being_written_are_left_out_and_folders_are_named(tmp_path):
+    for folder in ("b", "a", "_temporary"):
+        (tmp_path / folder).mkdir()
+        pq.write_table(TABLE[:10], tmp_path / folder / "part.parquet")
+    source = neuron.DataLoader.from_files(tmp_path, 4, target="y")._supply.source
+    assert len(source) == 20
+    assert [source.name(row) for row in (3, 13)] == [
+        "row 3 of a/part.parquet",
+        "row 3 of b/part.parquet",
+    ]
+
+
+def test_the_seed_is_that_of_the_shuffling(tmp_path):
+    path = written(tmp_path, "parquet")
+    read = lambda seed: neuron.DataLoader.from_files(path, 40, target="y", seed=seed)
+    one, again, other = (fitted(read(seed)) for seed in (1, 1, 2))
+    assert same(one, again)
+    assert (one.history["loss"] != other.history["loss"]).any()
+
+
 V, T = ValueError, TypeError
 REFUSED = [
     ("nothing there", lambda d: fit(d / "none.parquet"), FileNotFoundError, "there is no"),
@@ -204,6 +323,14 @@ REFUSED = [
     ("dates", lambda d: fit(written(d, "arrow", TABLE.set_column(0, "a", pa.array(np.zeros(ROWS, "M8[s]"))))), T, "'a' has dtype"),
     ("no array of that name", lambda d: neuron.DataLoader.from_files(archive(d), target="z"), V, "'z'"),
     ("an array of objects", lambda d: neuron.DataLoader.from_files(archive(d, y=np.array([None] * 4)), target="y"), T, "objects"),
+    ("compressed objects", lambda d: neuron.DataLoader.from_files(archive(d, np.savez_compressed, y=np.array([None] * 4)), target="y"), T, "'y' in rows.npz holds objects"),
+    ("no archive", lambda d: neuron.DataLoader.from_files(touched(d / "rows.npz")), V, r"rows\.npz is none"),
+    ("an archive without rows", lambda d: neuron.DataLoader.from_files(archive(d, x=x[:0], y=y[:0]), target="y"), V, "at least one row"),
+    ("like of an archive", lambda d: neuron.DataLoader.from_files(archive(d), like=neuron.Columns(("x",))), V, "no columns"),
+    ("several archives", lambda d: neuron.DataLoader.from_files([archive(d), archive(other_folder(d))]), V, "one archive of arrays; got 2"),
+    ("two formats", lambda d: neuron.DataLoader.from_files([written(d, "csv"), written(d, "arrow")]), V, "files of one format"),
+    ("a path that is none", lambda d: neuron.DataLoader.from_files(3), T, "list of paths; got 3"),
+    ("a line that is too long", lambda d: neuron.DataLoader.from_files(text(d, "a,y", "1,2", "2,x,3")), V, r"rows\.csv is none"),
     ("a path as data", lambda d: neuron.DataLoader(str(d / "rows.parquet")), T, "from_files"),
 ]  # fmt: skip
 
@@ -219,8 +346,18 @@ def other(folder, table):
     return path
 
 
-def archive(folder, **arrays):
-    np.savez(folder / "rows.npz", **({"x": x[:4], "y": y[:4]} | arrays))
+def text(folder, *lines):
+    (folder / "rows.csv").write_text("\n".join(lines))
+    return folder / "rows.csv"
+
+
+def other_folder(folder):
+    (folder / "other").mkdir()
+    return folder / "other"
+
+
+def archive(folder, save=np.savez, **arrays):
+    save(folder / "rows.npz", **({"x": x[:4], "y": y[:4]} | arrays))
     return folder / "rows.npz"
 
 

@@ -144,6 +144,8 @@ class ByRows(Supply):
             whole = self._in_memory
             if whole is None:
                 whole = self._read_and_checked(np.arange(len(self.source), dtype=np.int64), check)
+                # All is read.
+                self.source.close()
             # A copy: on the CPU JAX may read NumPy's memory in place, `may_alias=False` or not.
             own = jax.tree.map(lambda a: np.array(a) if isinstance(a, np.ndarray) else a, whole)
             self._placed[device] = jax.device_put(own, device)

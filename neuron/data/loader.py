@@ -1,18 +1,16 @@
 """`DataLoader`: data as people have it, through one door."""
 
 import copy
-import pathlib
 from collections.abc import Callable, Generator
 from typing import Any
 
-from neuron.data.archives import from_archive
 from neuron.data.arrays import Arrays
 from neuron.data.by_function import ByFunction
 from neuron.data.by_rows import ByRows
 from neuron.data.by_stream import ByStream
 from neuron.data.columns import Choice, Columns
 from neuron.data.feed import Feed
-from neuron.data.files import Files
+from neuron.data.files import from_path
 from neuron.data.frames import from_frame
 from neuron.data.kinds import as_kind, is_table
 from neuron.data.prefetch import Prefetched
@@ -191,24 +189,27 @@ class DataLoader:
         weight: str | None = None,
         like: "DataLoader | Columns | None" = None,
         window: int | None = None,
+        seed: int = 0,
         **options: Any,
     ) -> "DataLoader":
         """The rows of files of tables, Parquet, Arrow or CSV, which may be larger than memory; or
         the arrays of an `.npz` file.
 
-        What is not asked for is not read. Unless a sampler is given, the groups of rows in which
-        the files are written are shuffled, and the rows within a window of some of them: see
-        `ShuffleBlocks`. A CSV file, which can not be read from the middle, is converted once to an
-        Arrow file in a temporary folder.
+        The files of a folder are read in the order of their names, and only what is asked for.
+        Unless a sampler is given, the groups of rows in which they are written are shuffled, and
+        the rows within a window of some of them: see `ShuffleBlocks`. A sampler that jumps about,
+        such as `Shuffle`, reads a group for each row. CSV, which can not be read from the middle,
+        is written anew as Arrow first, in one pass, into a temporary folder.
 
         **Arguments:**
 
         - `path`: a file, a folder of them, or a list.
         - `batch_size`: as for `DataLoader`.
         - `target`, `features`, `weight`, `like`: as for `from_dataframe`; of an archive, the names
-            of arrays.
-        - `window`: how many groups are shuffled together, as many as make 64 MiB if `None`. Twice
-            as many are kept in memory.
+            of arrays. Categories are those that occur, which takes a pass over their columns.
+        - `window`: how many groups are shuffled together, as many as make 64 MiB if `None`. Two
+            windows are kept in memory, or a little over one where two are more than 256 MiB.
+        - `seed`: of that shuffling.
         - `options`: as for `DataLoader`.
 
         **Raises:**
@@ -219,14 +220,10 @@ class DataLoader:
         """
         call = "DataLoader.from_files(path)"
         choice = Choice(call, target, features, weight, _columns_of(like))
-        if window is not None:
-            window = whole_number("DataLoader.from_files(window=...)", window, least=1)
-        if isinstance(path, str | pathlib.Path) and str(path).endswith(".npz"):
-            return cls(from_archive(call, pathlib.Path(path), choice), batch_size, **options)
-        source = Files(call, path, choice, window)
-        return cls(source, batch_size, **options)._with(source.columns)
+        source, columns = from_path(call, path, choice, window=window, seed=seed)
+        return cls(source, batch_size, **options)._with(columns)
 
-    def _with(self, columns: Columns) -> "DataLoader":
+    def _with(self, columns: Columns | None) -> "DataLoader":
         self.columns = columns
         return self
 
