@@ -10,19 +10,15 @@ import pytest
 
 
 ROOT = pathlib.Path(__file__).parents[1]
+# PyTorch on one thread starts with the others, and is one of them where it is installed.
 ROWS = {
-    "seed": ["Trainer.fit, given indices", "lax.scan, whole run", "Equinox loop"],
+    "seed": ["Trainer.fit, given indices", "lax.scan, whole run", "Equinox loop", "PyTorch"],
     "mlp": ["Trainer.fit, given indices", "lax.scan, whole run", "Equinox loop"],
-    "norm": ["accuracy and F1", "lax.scan", "Equinox loop"],
-    "cnn": ["Trainer.fit, given indices", "lax.scan", "Equinox loop"],
+    "norm": ["accuracy and F1", "lax.scan", "PyTorch, one thread"],
+    "cnn": ["Trainer.fit, given indices", "shifted images", "Equinox loop", "PyTorch, one thread"],
+    "sources": ["memory map", "Parquet", "PyTorch's loader"],
 }
-OTHERS = [
-    ("seed", "torch"),
-    ("norm", "torch"),
-    ("cnn", "torch"),
-    ("mlp", "keras"),
-    ("cnn", "keras"),
-]
+OTHERS = [("mlp", "keras"), ("cnn", "keras")]
 
 
 def cells(*options):
@@ -38,6 +34,8 @@ def cells(*options):
 
 def check(rows):
     for name, microseconds, _, ratio, verdict, note in rows:
+        if microseconds == "missing":
+            continue
         assert verdict.startswith("yes, "), (name, verdict, note)
         assert float(microseconds.replace(",", "")) > 0
         assert float(ratio.replace(",", "")) > 0

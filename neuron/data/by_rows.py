@@ -110,6 +110,8 @@ class ByRows(Supply):
         if self._sample is None:
             first = np.arange(min(len(self.source), self._batch_size), dtype=np.int64)
             self._sample = self.read(first)
+            # Whoever looks may refuse what he sees, and nothing would close it then.
+            self.source.close()
         return self._sample
 
     @property

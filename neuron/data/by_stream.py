@@ -35,6 +35,8 @@ from neuron.types import Batch
 class ByStream(Supply):
     """A stream: the first batch that it gives says how large they are and what a row is."""
 
+    streamed = True
+
     def __init__(
         self,
         stream: Stream,
@@ -107,15 +109,16 @@ class ByStream(Supply):
         known = "as many as there are" if length is None else f"{length} an epoch"
         return f"batches of {type(self.stream).__name__}, {known}"
 
-    @property
-    def one_shot(self) -> bool:
-        """Whether the stream can be read once only."""
-        return isinstance(self.stream, OneShot)
-
-    def refuse_spent(self, call: str) -> None:
-        """Refuses to read what was read before and can not begin anew."""
-        if isinstance(self.stream, OneShot) and not self._passes.begun:
+    def refuse_spent(self, call: str, *, again: bool) -> None:
+        if not isinstance(self.stream, OneShot):
+            return
+        if not self._passes.begun:
             self.stream.refuse_spent(call)
+        if again:
+            raise ValueError(
+                f"`{call}` is read at the end of each epoch; got a generator, which can be read "
+                "once only. Hand over what can be iterated over again, a neuron.Stream."
+            )
 
     def _pieces(self, wanted: Wanted) -> Generator[Piece, None, None]:
         size = self.cut.batch_size

@@ -127,13 +127,14 @@ def rows(call: str, columns: Columns, table: Any, name: Names = numbered) -> Bat
     - `TypeError` or `ValueError` that names the column, and the row.
     """
     present(call, columns, table.columns)
-    held = kinds(call, columns, table.schema)
+    schema = table.schema
+    held = kinds(call, columns, schema)
     floats = jax.dtypes.canonicalize_dtype(np.float64)
 
     def matrix(names: tuple[str, ...], dtype: np.dtype) -> np.ndarray:
         made = np.empty((len(table), len(names)), dtype)
         for place, column in enumerate(names):
-            _refuse_other(call, columns, column, held[column], table.schema[column])
+            _refuse_other(call, columns, column, held[column], schema[column])
             words = columns.categories.get(column)
             made[:, place] = _numbers(call, table[column], words, dtype, name)
         return made

@@ -4,24 +4,17 @@ import copy
 from collections.abc import Callable, Generator
 from typing import Any
 
-from neuron.data.arrays import Arrays
-from neuron.data.by_function import ByFunction
-from neuron.data.by_rows import ByRows
-from neuron.data.by_stream import ByStream
 from neuron.data.columns import Choice, Columns
 from neuron.data.feed import Feed
 from neuron.data.files import from_path
 from neuron.data.frames import from_frame
-from neuron.data.kinds import as_kind, is_table
+from neuron.data.kinds import as_kind
+from neuron.data.options import Options
 from neuron.data.prefetch import Prefetched
-from neuron.data.source import Source, Stream
-from neuron.data.supply import Check, Supply, Wanted, accepted
+from neuron.data.supply import Check, Wanted, accepted
 from neuron.rows import UNKNOWN, Cut
 from neuron.samplers import Sampler
-from neuron.types import Batch, whole_number
-
-
-_PLACEMENTS = ("auto", "device", "host")
+from neuron.types import Batch
 
 
 class DataLoader:
@@ -90,55 +83,19 @@ class DataLoader:
         - `ValueError` or `TypeError` for data that can not be meant: empty, of unequal lengths,
             with NaN or infinity (naming array and row), or of a type that is no number.
         """
-        if placement not in _PLACEMENTS:
-            raise ValueError(
-                f"`DataLoader(placement=...)` must be one of {_PLACEMENTS}; got {placement!r}."
-            )
-        for name, function in (("transform", transform), ("host_transform", host_transform)):
-            if function is not None and not callable(function):
-                raise TypeError(f"`DataLoader({name}=...)` must be callable; got {function!r}.")
-        if sampler is not None and not isinstance(sampler, Sampler):
-            raise TypeError(
-                "`DataLoader(sampler=...)` must be a neuron.Sampler, such as neuron.Shuffle(); "
-                f"got {sampler!r}."
-            )
-        if steps_per_epoch is not None:
-            steps_per_epoch = whole_number(
-                "DataLoader(steps_per_epoch=...)", steps_per_epoch, least=1
-            )
-        if batch_size is not None:
-            batch_size = whole_number("DataLoader(batch_size=...)", batch_size, least=1)
-        if placement == "device" and host_transform is not None:
-            raise ValueError(
-                "`DataLoader(placement='device')` must come without `host_transform=`, which is "
-                "done to each batch on the host; got both."
-            )
+        options = Options(
+            batch_size=batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            placement=placement,
+            host_transform=host_transform,
+            steps_per_epoch=steps_per_epoch,
+        )
+        if transform is not None and not callable(transform):
+            raise TypeError(f"`DataLoader(transform=...)` must be callable; got {transform!r}.")
         self.transform = transform
         self.columns: Columns | None = None
-        kind = as_kind("DataLoader(data)", data)
-        if isinstance(kind, Source):
-            _refuse("rows", steps_per_epoch=steps_per_epoch)
-            self._supply: Supply = ByRows(
-                kind,
-                32 if batch_size is None else batch_size,
-                kind.sampler() if sampler is None else sampler,
-                drop_last=drop_last,
-                placement=placement,
-                host_transform=host_transform,
-            )
-            return
-        moved = None if placement == "auto" else placement
-        _refuse("batches", batch_size=batch_size, sampler=sampler, placement=moved)
-        if isinstance(kind, Stream):
-            self._supply = ByStream(
-                kind,
-                drop_last=drop_last,
-                steps_per_epoch=steps_per_epoch,
-                host_transform=host_transform,
-            )
-        else:
-            _refuse("a function", host_transform=host_transform, drop_last=drop_last or None)
-            self._supply = ByFunction(kind, steps_per_epoch=steps_per_epoch)
+        self._supply = options.supply_of(as_kind("DataLoader(data)", data))
 
     @classmethod
     def from_dataframe(
@@ -235,7 +192,7 @@ class DataLoader:
     @property
     def streamed(self) -> bool:
         """Whether the batches come in an order of their own."""
-        return isinstance(self._supply, ByStream)
+        return self._supply.streamed
 
     @property
     def on_device(self) -> bool:
@@ -250,14 +207,7 @@ class DataLoader:
     def refuse_spent(self, call: str, *, again: bool = False) -> None:
         """Refuses data that was read before and can not begin anew; with `again`, any data that
         could not be read a second time."""
-        if not isinstance(self._supply, ByStream):
-            return
-        self._supply.refuse_spent(call)
-        if again and self._supply.one_shot:
-            raise ValueError(
-                f"`{call}` is read at the end of each epoch; got a generator, which can be read "
-                "once only. Hand over what can be iterated over again, a neuron.Stream."
-            )
+        self._supply.refuse_spent(call, again=again)
 
     @property
     def cut(self) -> Cut:
@@ -311,37 +261,5 @@ class DataLoader:
         return f"DataLoader({self._supply!r})"
 
 
-def as_inputs(call: str, inputs: Any, columns: Columns | None) -> DataLoader:
-    """What to predict from: a loader as it is, rows of inputs, or a table that has the columns."""
-    if isinstance(inputs, DataLoader):
-        return inputs
-    if columns is not None and is_table(inputs):
-        rows, _ = from_frame(call, inputs, Choice(call, like=columns.inputs()))
-        return DataLoader(rows, 1)
-    return DataLoader(Arrays(call, Batch(inputs)), 1)
-
-
 def _columns_of(like: Any) -> Any:
     return like.columns or like if isinstance(like, DataLoader) else like
-
-
-def as_loader(call: str, data: Any) -> DataLoader:
-    """A loader as it is; a tuple of arrays as one, with 32 rows a batch or all there are."""
-    if isinstance(data, DataLoader):
-        return data
-    if isinstance(data, tuple):
-        kind = as_kind(call, data)
-        return DataLoader(kind, max(1, min(32, len(kind))) if isinstance(kind, Source) else None)
-    raise TypeError(
-        f"`{call}` must be a neuron.DataLoader or a tuple of arrays (inputs, targets); "
-        f"got {type(data).__name__}."
-    )
-
-
-def _refuse(kind: str, **options: Any) -> None:
-    """Refuses options that mean nothing for data of a kind."""
-    for name, value in options.items():
-        if value is not None:
-            raise ValueError(
-                f"`DataLoader({name}=...)` means nothing for data that is {kind}; got {value!r}."
-            )

@@ -49,8 +49,9 @@ class Wanted:
 class Supply(abc.ABC):
     """Data of one kind, cut into batches."""
 
-    # Whether the rows live on the device.
+    # Whether the rows live on the device, and whether batches come in an order of their own.
     on_device: bool = False
+    streamed: bool = False
 
     @property
     @abc.abstractmethod
@@ -86,6 +87,11 @@ class Supply(abc.ABC):
         - `batch_size`: of which a block has some.
         - `check`: refuses rows that nobody has looked at yet.
         """
+
+    def refuse_spent(self, call: str, *, again: bool) -> None:
+        """Refuses data that was read before and can not begin anew; with `again`, any data that
+        could not be read a second time."""
+        del call, again
 
     @abc.abstractmethod
     def feed(self, wanted: Wanted) -> Feed:

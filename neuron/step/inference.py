@@ -9,15 +9,8 @@ from jaxtyping import Array, Bool, PyTree, Shaped, UInt32
 
 from neuron.counters import fold_in, key_of
 from neuron.models import apply, batch_axis, for_inference, renewed
-from neuron.step.sums import (
-    Scoring,
-    Sums,
-    example_keys,
-    in_precision,
-    inputs_in_precision,
-    prepared,
-    sums_of,
-)
+from neuron.step.precision import in_precision, inputs_in_precision
+from neuron.step.sums import Scoring, Sums, example_keys, prepared, sums_of
 from neuron.types import Batch, Key, Model, ModelState, Words
 
 

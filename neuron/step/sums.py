@@ -15,8 +15,9 @@ from neuron.metrics import Metric
 from neuron.models import batch_axis, renewed, takes_key, without_rows
 from neuron.objectives import Objective, Parts, Terms, compared
 from neuron.rows import as_batch
+from neuron.step.precision import in_precision, inputs_in_precision
 from neuron.trees import Shapes, Static, structure
-from neuron.types import Batch, Key, Model, ModelState, Scalar, Words, is_fixed
+from neuron.types import Batch, Key, Model, ModelState, Scalar, Words
 
 
 _TRANSFORM = 0x7472616E
@@ -173,31 +174,6 @@ def prepared(transform: Callable[..., Any] | None, example: Batch, key: Key) -> 
             "data's own. Use `host_transform=` to change it."
         )
     return made
-
-
-def in_precision(precision: str | None, tree: PyTree) -> PyTree:
-    """A tree with its floating-point arrays in another precision, but for its `Fixed` parts."""
-    if precision is None:
-        return tree
-    cast = lambda leaf: leaf.astype(precision) if eqx.is_inexact_array(leaf) else leaf
-    return jax.tree.map(cast, tree, is_leaf=is_fixed)
-
-
-def inputs_in_precision(precision: str | None, model: Model, inputs: PyTree) -> PyTree:
-    """Inputs in another precision, or as they are for a model that holds `Fixed` parts: the numbers
-    of bfloat16 near 10,000 lie 64 apart, and no mean that is subtracted later brings back more."""
-    has_fixed = any(map(is_fixed, jax.tree.leaves(model, is_leaf=is_fixed)))
-    return inputs if has_fixed else in_precision(precision, inputs)
-
-
-def checked_precision(call: str, precision: str | None) -> str | None:
-    """A precision to compute in, or `None`; `ValueError` for another one."""
-    if precision not in (None, "bfloat16", "float32"):
-        raise ValueError(
-            f"`{call}` must be 'bfloat16', 'float32' or None (float16 would need its losses "
-            f"scaled); got {precision!r}."
-        )
-    return precision
 
 
 def example_keys(seed: Words, counter: Words, count: int) -> Shaped[Key, " batch"]:

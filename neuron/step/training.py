@@ -112,18 +112,14 @@ def _step(
     new = dataclasses.replace(new, metrics=metrics)
     new = new.counted(task.cut.steps_per_epoch, taken=taken, dropped=fault)
 
-    behind = _named("loss_sum", sums.value) | _named("loss_weight", sums.weight)
-    if penalties:
-        behind["loss_penalty"] = penalty.astype(loss.dtype)
-    if sums.logs or penalties or any(not is_rate(name) for name in logs):
-        behind["loss_examples"] = sums.examples
+    parts = {"loss": loss}, objective.parts(mean)
+    behind = _behind_loss(sums, penalties, logs, penalty.astype(loss.dtype))
     where_there_are_rows = lambda values: {
         name: jnp.where(empty, jnp.nan, value) for name, value in values.items()
     }
     record = _without_doubles(
         task.scoring.metrics,
-        where_there_are_rows({"loss": loss}),
-        where_there_are_rows(objective.parts(mean)),
+        *map(where_there_are_rows, parts),
         {name: jnp.where(empty | fault, 0, value) for name, value in behind.items()},
         {name: total / sums.examples for name, total in sums.logs.items()},
         penalties,
@@ -131,6 +127,16 @@ def _step(
         _values(task, metrics),
     )
     return new, record
+
+
+def _behind_loss(sums: Sums, penalties: Record, logs: Record, penalty: Scalar) -> Record:
+    """What an epoch's exact means are made of."""
+    behind = _named("loss_sum", sums.value) | _named("loss_weight", sums.weight)
+    if penalties:
+        behind["loss_penalty"] = penalty
+    if sums.logs or penalties or any(not is_rate(name) for name in logs):
+        behind["loss_examples"] = sums.examples
+    return behind
 
 
 def _updated(
