@@ -132,9 +132,14 @@ def rows(call: str, columns: Columns, table: Any, name: Names = numbered) -> Bat
     floats = jax.dtypes.canonicalize_dtype(np.float64)
 
     def matrix(names: tuple[str, ...], dtype: np.dtype) -> np.ndarray:
+        for column in names:
+            _refuse_other(call, columns, column, held[column], schema[column])
+        if dtype.kind == "f" and all(schema[column].is_float() for column in names):
+            whole = _at_once(table.select(names), dtype)
+            if whole is not None:
+                return whole
         made = np.empty((len(table), len(names)), dtype)
         for place, column in enumerate(names):
-            _refuse_other(call, columns, column, held[column], schema[column])
             words = columns.categories.get(column)
             made[:, place] = _numbers(call, table[column], words, dtype, name)
         return made
@@ -160,6 +165,14 @@ def _refuse_other(call: str, columns: Columns, column: str, kind: str, dtype: An
     else:
         return
     raise TypeError(f"`{call}` must have {rule} in {column!r}, as before; it has dtype {dtype}.")
+
+
+def _at_once(table: Any, dtype: np.dtype) -> np.ndarray | None:
+    """All columns of a table of floats, unless there is something in them to refuse: then the
+    columns are gone through one by one, to say what."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = np.ascontiguousarray(table.to_numpy(), dtype)
+        return numbers if np.isfinite(numbers).all() else None
 
 
 def _numbers(
