@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neuron.callbacks import Hooks, Logs
+from neuron.checkpoint import Saved
 from neuron.data import Feed
 from neuron.errors import NonFiniteLossError
 from neuron.evaluation import computed
@@ -31,6 +32,7 @@ def drive(
     metrics: dict[str, Metric],
     task: Callable[[Sampler], Task],
     validate: Callable[[], Logs] | None,
+    resumed: Saved | None = None,
 ) -> None:
     """Trains to the trainer's final step, or until it is stopped.
 
@@ -43,12 +45,15 @@ def drive(
         epoch ends.
     - `task`: makes the run's task anew, after a hyperparameter has changed or for other data.
     - `validate`: evaluates the held-out rows, where there are any.
+    - `resumed`: the checkpoint from which the fit goes on, if it does.
     """
     slices, optimizer = Slices(run.program.work), trainer.optimizer
     by_epoch = validate or metrics or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
     with Interrupts() as interrupts:
         for callback in hooks.on("on_fit_begin"):
             callback.on_fit_begin(trainer)
+        if resumed is not None:
+            hooks.load_state_dicts(trainer, resumed.callbacks)
         while trainer.stopped is None and not _done(place, trainer.final_step, epochs):
             interrupts.check()
             if feed.left == 0:
@@ -65,6 +70,7 @@ def drive(
             until = min(hooks.next_look(place.step, trainer.final_step), place.step + feed.left)
             if by_epoch:
                 until = min(until, place.epoch_end)
+            trainer.at_rest = False
             _advance(trainer, run, feed, place, slices, until - place.step)
             for callback in hooks.due(place.step):
                 callback.on_step_end(trainer, trainer.history.last())
@@ -72,6 +78,9 @@ def drive(
                 totals = {name: trainer.state.metrics[name] for name in metrics}
                 trainer.history.record_epoch(place.epoch, computed(metrics, totals))
                 _end_epoch(trainer, hooks, validate)
+            trainer.at_rest = True
+            for callback in hooks.on("on_look_end"):
+                callback.on_look_end(trainer)
         interrupts.check()
 
 

@@ -18,7 +18,7 @@ GROUND = {
     "evaluation", "summaries",
 }  # fmt: skip
 UPPER = {
-    "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
+    "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
     "trainer", "finder", "demands", "splits", "preprocessing",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers"}
@@ -124,6 +124,7 @@ def test_the_ground_floor_is_pure(file):
 def test_the_upper_floor_needs_jax_and_the_standard_library(file):
     optional = {
         "callbacks": {"tqdm"},
+        "checkpoint": {"safetensors", "ml_dtypes"},
         "plotting": {"matplotlib"},
         "splits": {"narwhals"},
         "data": {"narwhals", "pyarrow"},
