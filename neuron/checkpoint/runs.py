@@ -104,9 +104,7 @@ class Saved:
     def state(self, like: TrainState) -> TrainState:
         """The state, but for what its metrics hold."""
         apart = dataclasses.replace(like, metrics={})
-        held = self._leaves.under("state")
-        without = {n: a for n, a in held.arrays.items() if not _of_metrics(n)}
-        return filled(apart, dataclasses.replace(held, arrays=without), f"{self.shown} (`state`)")
+        return filled(apart, self._leaves.without("state.metrics"), self.shown, "state")
 
     def metrics(self, like: dict[str, PyTree]) -> dict[str, PyTree]:
         """What the metrics hold of the epoch under way."""
@@ -127,10 +125,6 @@ class Saved:
                     f"and this one has {_short(text, before)}. To go on with other parts all the "
                     "same, use `trainer.restore(path)`."
                 )
-
-
-def _of_metrics(name: str) -> bool:
-    return name.startswith("metrics[")
 
 
 def _short(text: str, other: str) -> str:
