@@ -279,7 +279,7 @@ class Trainer:
         *,
         epochs: int | None = None,
         steps: int | None = None,
-        validation: DataLoader | tuple[PyTree, ...] | None = None,
+        validation: Any = None,
         resume_from: Path | None = None,
     ) -> History:
         """Trains that many more epochs or steps; 10 epochs if neither is given.
@@ -289,7 +289,7 @@ class Trainer:
         - `loader`: a `DataLoader`, or a tuple of arrays that makes one.
         - `epochs`, `steps`: how much more to train; one of them. With `resume_from`, how much in
             all.
-        - `validation`: data that is evaluated at the end of each epoch.
+        - `validation`: data that is evaluated at the end of each epoch, as `evaluate` takes it.
         - `resume_from`: a directory of `Checkpoint`. The fit goes on at the newest one that is
             whole, if there is any, as if it had never been stopped. Of several fits of one trainer,
             those before the one that wrote it train nothing.
@@ -367,13 +367,14 @@ class Trainer:
         self._fits += 1
         return self.history
 
-    def evaluate(self, loader: DataLoader | tuple[PyTree, ...]) -> Logs:
+    def evaluate(self, loader: Any) -> Logs:
         """The loss and the metrics over every row of the data, once each and in their order, in
         inference mode.
 
         **Arguments:**
 
-        - `loader`: a `DataLoader`, whose sampler plays no part, or a tuple of arrays.
+        - `loader`: a `DataLoader`, whose sampler plays no part; a tuple of arrays; or, after a fit
+            on a table, a table that has the same columns.
 
         **Returns:**
 
@@ -549,7 +550,7 @@ class Trainer:
 
     def _held_out(self, call: str, data: Any) -> tuple[DataLoader, int]:
         """Data to evaluate, and how many rows are computed together."""
-        loader = as_loader(call, data)
+        loader = as_loader(call, data, self._columns)
         loader.refuse_spent(call)
         self._check(loader)
         batch_size = loader.batch_size if loader is data else _BATCH_SIZE
