@@ -72,7 +72,7 @@ def test_another_table_has_the_same_codes_and_predicts_by_name():
     again = neuron.DataLoader.from_dataframe(few, 2, like=loader).sample()
     np.testing.assert_array_equal(again.inputs, F([[2, 0.5], [0, 0.5]]))
     trainer = neuron.Trainer(neuron.Dense(2, key=jax.random.key(0)), progress=False)
-    trainer.fit(loader, steps=3)
+    trainer.fit(loader, epochs=1)
     np.testing.assert_array_equal(trainer.predict(few), trainer.predict(again.inputs))
     np.testing.assert_array_equal(trainer.copy().predict(few), trainer.predict(few))
     held = neuron.DataLoader.from_dataframe(few, 2, like=loader).sample()
