@@ -1,8 +1,11 @@
 """Trains Equinox models: a run is one value and one compiled program."""
 
 from neuron.callbacks import Callback as Callback
+from neuron.callbacks import CSVLogger as CSVLogger
 from neuron.callbacks import EarlyStopping as EarlyStopping
+from neuron.callbacks import JSONLLogger as JSONLLogger
 from neuron.callbacks import LearningRateLogger as LearningRateLogger
+from neuron.callbacks import Logger as Logger
 from neuron.callbacks import PrintLog as PrintLog
 from neuron.callbacks import ProgressBar as ProgressBar
 from neuron.callbacks import ReduceLROnPlateau as ReduceLROnPlateau

@@ -3,6 +3,9 @@
 from neuron.callbacks.callback import Callback as Callback
 from neuron.callbacks.callback import Hooks as Hooks
 from neuron.callbacks.callback import Logs as Logs
+from neuron.callbacks.files import CSVLogger as CSVLogger
+from neuron.callbacks.files import JSONLLogger as JSONLLogger
+from neuron.callbacks.logger import Logger as Logger
 from neuron.callbacks.progress import PrintLog as PrintLog
 from neuron.callbacks.progress import ProgressBar as ProgressBar
 from neuron.callbacks.progress import terminal_attached as terminal_attached
