@@ -7,8 +7,10 @@ from neuron.callbacks import JSONLLogger as JSONLLogger
 from neuron.callbacks import LearningRateLogger as LearningRateLogger
 from neuron.callbacks import Logger as Logger
 from neuron.callbacks import PrintLog as PrintLog
+from neuron.callbacks import Profile as Profile
 from neuron.callbacks import ProgressBar as ProgressBar
 from neuron.callbacks import ReduceLROnPlateau as ReduceLROnPlateau
+from neuron.callbacks import Timer as Timer
 from neuron.data import Columns as Columns
 from neuron.data import DataLoader as DataLoader
 from neuron.data import Source as Source

@@ -6,9 +6,11 @@ from neuron.callbacks.callback import Logs as Logs
 from neuron.callbacks.files import CSVLogger as CSVLogger
 from neuron.callbacks.files import JSONLLogger as JSONLLogger
 from neuron.callbacks.logger import Logger as Logger
+from neuron.callbacks.profile import Profile as Profile
 from neuron.callbacks.progress import PrintLog as PrintLog
 from neuron.callbacks.progress import ProgressBar as ProgressBar
 from neuron.callbacks.progress import terminal_attached as terminal_attached
 from neuron.callbacks.rates import LearningRateLogger as LearningRateLogger
 from neuron.callbacks.rates import ReduceLROnPlateau as ReduceLROnPlateau
 from neuron.callbacks.stopping import EarlyStopping as EarlyStopping
+from neuron.callbacks.timer import Timer as Timer
