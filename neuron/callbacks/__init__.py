@@ -12,5 +12,8 @@ from neuron.callbacks.progress import ProgressBar as ProgressBar
 from neuron.callbacks.progress import terminal_attached as terminal_attached
 from neuron.callbacks.rates import LearningRateLogger as LearningRateLogger
 from neuron.callbacks.rates import ReduceLROnPlateau as ReduceLROnPlateau
+from neuron.callbacks.services import MLflow as MLflow
+from neuron.callbacks.services import TensorBoard as TensorBoard
+from neuron.callbacks.services import WandB as WandB
 from neuron.callbacks.stopping import EarlyStopping as EarlyStopping
 from neuron.callbacks.timer import Timer as Timer
