@@ -7,8 +7,6 @@ import json
 import os
 import pathlib
 import resource
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -486,81 +484,32 @@ def test_a_link_stays_one(tmp_path, name):
     assert len(rows(path)) == 2
 
 
-# Logs without an end in a child that is killed at a random instant, many times over; each child
-# goes on from a step that the last one may have passed. A column comes at step 700 of 1000 each,
-# and once the child dies between the rewritten table and its new name.
-KILLS = """
-import itertools, os, pathlib, random, signal, sys, time
-import numpy as np
-import neuron
-
-rounds, folder, draws = int(sys.argv[1]), pathlib.Path(sys.argv[2]), random.Random(int(sys.argv[3]))
-KINDS = {"log.csv": neuron.CSVLogger, "log.jsonl": neuron.JSONLLogger}
-
-class At:
-    def __init__(self, step):
-        self.step = step
-
-def values(step):
-    yield {"step_loss": 1 / step} | ({f"late_{step // 1000}": 0.5} if step % 1000 > 700 else {})
-    if step % 50 == 0:
-        yield {"epoch": step // 50, "loss": 2 / step, "m": np.arange(step % 7)}
-
-def log(folder, begin, end):
-    loggers = [kind(folder / name) for name, kind in KINDS.items()]
-    for logger in loggers:
-        logger.on_fit_begin(At(begin))
-    for step in itertools.count(begin + 1) if end is None else range(begin + 1, end + 1):
-        for each in values(step):
-            for logger in loggers:
-                logger.log(each, step)
-    for logger in loggers:
-        logger.on_fit_end(At(end))
-
-def last_step(path):
-    # Of a whole line, with nothing of ours.
-    text = path.read_text() if path.exists() else ""
-    lines = text[: text.rfind("\\n") + 1].splitlines()
-    if not lines or lines[-1].startswith("step,"):
-        return 0
-    first = lines[-1].split(",")[0]
-    return int(first.removeprefix('{"step": '))
-
-begin = torn = 0
-for number in range(rounds):
-    child = os.fork()
-    if not child:
-        if number % 4 == 3:
-            os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
-        log(folder, begin, None)
-    time.sleep(draws.uniform(0.002, 0.03))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    paths = [folder / name for name in KINDS]
-    torn += sum(p.exists() and not p.read_bytes().endswith(b"\\n") for p in paths)
-    reached = min(map(last_step, paths))
-    assert reached >= begin, (reached, begin)
-    begin = max(begin, reached - draws.randrange(40))
-log(folder, begin, begin + 100)
-(folder / "whole").mkdir()
-log(folder / "whole", 0, begin + 100)
-for name in KINDS:
-    assert (folder / name).read_bytes() == (folder / "whole" / name).read_bytes(), name
-print(begin, torn, sorted(os.listdir(folder)))
-"""
+def test_a_checkpoint_waits_until_its_lines_are_on_the_disk(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file))
+    )
+    for name, kind in LOGGERS.items():
+        logger = kind(tmp_path / name)
+        assert logger.state_dict() == {}
+        logger.on_fit_begin(At(0))
+        logger.log({"loss": 1.0}, 1)
+        assert synced == []
+        assert logger.state_dict() == {}
+        assert synced == [(tmp_path / name).stat().st_ino, tmp_path.stat().st_ino]
+        logger.on_fit_end(At(1))
+        synced.clear()
 
 
-def test_kills_at_random_instants_leave_the_file_of_a_run_that_was_never_killed(tmp_path):
-    seed = os.environ.get("SEED", str(int.from_bytes(os.urandom(4))))
-    print(f"SEED={seed}")
-    root = pathlib.Path(__file__).parents[1]
-    command = [sys.executable, "-W", "ignore", "-c", KILLS, "25", tmp_path, seed]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    reached = int(done.stdout.split()[0])
-    assert reached > 0
-    # What a child that died while it rewrote had left is gone.
-    assert set(os.listdir(tmp_path)) == {"whole", *LOGGERS}
+@both
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_file_systems_without_locks_serve(tmp_path, monkeypatch, name, number):
+    def refuse(*arguments):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    written(LOGGERS[name](tmp_path / name), ({"loss": 1.0}, 1))
+    assert len(rows(tmp_path / name)) == 1
 
 
 def test_steps_of_a_file_never_fall(tmp_path):

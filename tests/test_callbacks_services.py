@@ -143,6 +143,15 @@ def test_wandb_leaves_out_what_a_run_has_already(wandb):
     # The last step may come twice, since a step and its epoch are two: the service keeps one.
 
 
+def test_a_checkpoint_outside_of_a_fit_begins_no_run(wandb, mlflow):
+    for kind in (neuron.WandB, neuron.MLflow):
+        logger = kind()
+        assert logger.state_dict() == {"id": None}
+        trainer(logger).fit(LOADER, epochs=1)
+        assert logger.state_dict() == {"id": "run0" if kind is neuron.WandB else "0-None-0"}
+    assert len(wandb.begun) == len(mlflow.points) == 1
+
+
 def test_wandb_without_a_name_to_go_on_with_begins_a_run(wandb):
     logger = neuron.WandB()
     resumed(logger, None, 8)
@@ -312,6 +321,15 @@ def test_mlflow_itself_takes_it_with_a_store_in_a_file(tmp_path):
     ]
     steps = client.get_metric_history(run.info.run_id, "step_learning_rate_wei__")
     assert [p.step for p in steps] == [2, 4, 6, 8]
+    # From a checkpoint at step 4, by another process.
+    again = neuron.MLflow("digits", tracking_uri=uri)
+    at = resumed(again, logger.state_dict(), 4)
+    for step in (8, 12):
+        again.log({"loss": 1.0}, step)
+    assert client.get_run(run.info.run_id).info.status == "RUNNING"
+    again.on_fit_end(at)
+    points = client.get_metric_history(run.info.run_id, "loss")
+    assert [p.step for p in points] == [4, 8, 12]
 
 
 def events(folder):

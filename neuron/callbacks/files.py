@@ -61,6 +61,12 @@ class CSVLogger(Logger):
         self._columns: list[str] = []
         self._file.open(trainer.step, self._step_of)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what the file has is what a run goes on with. A checkpoint is about to be
+        written, and must not be on the disk before the lines that lead to it."""
+        self._file.sync()
+        return {}
+
     def on_fit_end(self, trainer: "Trainer") -> None:
         self._file.close()
 
@@ -125,6 +131,11 @@ class JSONLLogger(Logger):
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
         self._file.open(trainer.step, _step_of_json)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `CSVLogger` has it."""
+        self._file.sync()
+        return {}
 
     def on_fit_end(self, trainer: "Trainer") -> None:
         self._file.close()

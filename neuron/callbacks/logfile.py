@@ -82,7 +82,7 @@ class LogFile:
         killed leaves the old lines or the new ones."""
         with self._naming():
             before, temporary = self._opened(), self._temporary()
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
             after = os.open(temporary, flags, stat.S_IMODE(os.fstat(before).st_mode))
             try:
                 _lock(after)
@@ -98,6 +98,13 @@ class LogFile:
             self._descriptor = after
             os.close(before)
             _sync_folder(os.path.dirname(temporary))
+
+    def sync(self) -> None:
+        """Waits until all lines are on the disk, where the file is open."""
+        if self._descriptor is not None:
+            with self._naming():
+                os.fsync(self._descriptor)
+                _sync_folder(os.path.dirname(self._target))
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -122,7 +129,7 @@ class LogFile:
     def _locked(self) -> int:
         """A descriptor of the file, that nobody else writes to."""
         while True:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
             descriptor = os.open(self._target, flags, 0o666)
             try:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -173,7 +180,8 @@ class LogFile:
 
 
 def _lock(descriptor: int) -> None:
-    """For this writer alone; the lock ends with its process. Not on systems without `flock`."""
+    """For this writer alone; the lock ends with its process. Some systems have no such locks, and
+    some file systems of clusters: there nobody is kept out."""
     try:
         import fcntl
     except ImportError:
@@ -182,6 +190,9 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise OSError(error.errno, "another logger or another process is writing to it") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            raise
 
 
 def _text(descriptor: int, mode: str) -> Any:
