@@ -397,13 +397,33 @@ def test_a_file_that_can_not_be_is_refused_before_the_first_step(
     logger.on_fit_end(At(step))
 
 
-def test_a_line_in_the_middle_that_is_none_is_refused(tmp_path):
-    path = tmp_path / "log.csv"
-    for middle in ("x,1.0", "1"):
-        path.write_text(f"loss,step\n1.0,1\n{middle}\n1.0,3\n")
-        with pytest.raises(ValueError, match="line 3 of this one"):
-            written(neuron.CSVLogger(path), ({"loss": 1.0}, 6), begin=5)
-        assert path.read_text().endswith("1.0,3\n")
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("log.csv", ["step,loss", "1,1.0", "x,1.0", "3,1.0"]),
+        ("log.csv", ["step,loss", "1,1.0", "", "3,1.0"]),
+        ("log.jsonl", ['{"step": 1}', '{"step": 2}', '{"step": ', '{"step": 3}']),
+        ("log.jsonl", ['{"step": 1}', '{"step": 2}', "[" * 100_000, '{"step": 3}']),
+    ],
+)
+def test_a_line_in_the_middle_that_is_none_is_refused(tmp_path, name, lines):
+    text = "".join(f"{line}\n" for line in lines)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match="line 3 of this one"):
+        written(LOGGERS[name](tmp_path / name), ({"loss": 1.0}, 6), begin=5)
+    assert (tmp_path / name).read_text() == text
+
+
+@both
+def test_a_line_may_be_long(tmp_path, name):
+    # The reader of the standard library takes no cell of more than 131,072 characters.
+    path = tmp_path / name
+    matrix = np.arange(40_000).reshape(200, 200)
+    for begin in (0, 1):
+        written(LOGGERS[name](path), ({"m": matrix}, begin + 1), begin=begin)
+    lines = path.read_text().splitlines()[-2:]
+    assert all(len(line) > 200_000 for line in lines)
+    assert lines[0].replace("1", "2", 1) == lines[1]
 
 
 ARGUMENTS = [
