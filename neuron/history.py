@@ -122,11 +122,11 @@ class History:
             {
                 "version": 1,
                 "steps": {
-                    name: {"dtype": values.dtype.name, "values": _portable(values.tolist())}
+                    name: {"dtype": values.dtype.name, "values": portable(values.tolist())}
                     for name, values in columns.items()
                 },
                 "epochs": [
-                    {name: _portable(value) for name, value in row.items()} for row in self.epochs
+                    {name: portable(value) for name, value in row.items()} for row in self.epochs
                 ],
                 "clock": {name: column.values.tolist() for name, column in self._clock.items()},
             },
@@ -321,11 +321,11 @@ def _rows(table: dict[str, Any]) -> list[Row]:
     return [rows[place] for place in sorted(rows)]
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """Numbers, and arrays or lists of them, as JSON has them; it has no NaN and no infinity, so
     those become strings."""
     if isinstance(value, np.ndarray | list):
-        return [_portable(part) for part in value]
+        return [portable(part) for part in value]
     value = value.item() if isinstance(value, np.generic) else value
     return value if math.isfinite(value) else str(value)
 

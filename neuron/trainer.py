@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 from neuron.average import Average, decay, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
 from neuron.checkpoint import Path, Saved, Snapshot, described, found, newest, write
+from neuron.clock import Clock
 from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
 from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
@@ -173,6 +174,8 @@ class Trainer:
         self._place = Place()
         self._place.move_to(state)
         self.history = self._new_history()
+        # Of the fit that runs, or of the last one.
+        self.clock = Clock()
         self.final_step: int | None = 0
         self.stopped: str | None = None
         # Whether all hooks of the last look have been called: what is saved then goes on exactly.
@@ -310,6 +313,7 @@ class Trainer:
                 "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
             )
         goal = Goal(epochs, steps, total=resume_from is not None)
+        clock = Clock()
         loader = as_loader("Trainer.fit(loader)", loader)
         loader.refuse_spent("Trainer.fit(loader)")
         self._check(loader)
@@ -337,10 +341,13 @@ class Trainer:
         self._fitted = Fitted(loader, steps_of, self._taken.get(loader, 0) - self.step)
         error: BaseException | None = None
         with contextlib.ExitStack() as stack:
+            self.clock = stack.enter_context(clock)
             validate = None
             if validation is not None:
-                validate = self._validation("Trainer.fit(validation=...)", validation, stack)
-            feed = stack.enter_context(contextlib.closing(self._feed(loader, steps_of, more)))
+                with clock("validation"):
+                    validate = self._validation("Trainer.fit(validation=...)", validation, stack)
+            with clock("input"):
+                feed = stack.enter_context(contextlib.closing(self._feed(loader, steps_of, more)))
             self._run = self._begin(steps_of, feed, more)
             self.stopped = None if resumed is None else resumed.stopped
             scoring, recorded = self._scoring, self._run.program.record
@@ -363,7 +370,8 @@ class Trainer:
             finally:
                 self._state, self._run = self._run.state, None
                 self._taken[loader] = self._fitted.taken(self.step)
-                self._hooks.close(self, error)
+                with clock("callbacks"):
+                    self._hooks.close(self, error)
         self._fits += 1
         return self.history
 
@@ -535,7 +543,9 @@ class Trainer:
         )
 
     def _begin(self, loader: DataLoader, feed: Feed, more: int | None) -> Run:
-        if feed.left == 0 and not feed.renew(lambda: None):
+        with self.clock("input"):
+            ready_at_all = feed.left > 0 or feed.renew(lambda: None)
+        if not ready_at_all:
             raise ValueError("`Trainer.fit(loader)` must have at least one batch; got none.")
         task = self._task(loader, feed.sampler)
         state = on_entry(self._place.put_into(self._state), self._device)
