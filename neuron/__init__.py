@@ -10,7 +10,10 @@ from neuron.data import Columns as Columns
 from neuron.data import DataLoader as DataLoader
 from neuron.data import Source as Source
 from neuron.data import Stream as Stream
+from neuron.errors import CheckpointError as CheckpointError
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
+from neuron.exports import export as export
+from neuron.exports import load_exported as load_exported
 from neuron.finder import RateSearch as RateSearch
 from neuron.finder import find_learning_rate as find_learning_rate
 from neuron.history import History as History

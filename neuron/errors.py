@@ -15,3 +15,11 @@ class NonFiniteLossError(ArithmeticError):
             "and was not taken. Try a smaller learning rate, or `Trainer(nonfinite='skip')` to go "
             "on without such steps."
         )
+
+
+class CheckpointError(Exception):
+    """A file of a model or of a run could not be written, or is not what was asked for.
+
+    Damaged files, files of another kind, and files that do not fit the model or the trainer are
+    refused with it, whatever is wrong with them.
+    """

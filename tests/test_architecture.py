@@ -19,9 +19,9 @@ GROUND = {
 }  # fmt: skip
 UPPER = {
     "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder", "demands", "splits", "preprocessing",
+    "trainer", "finder", "demands", "splits", "preprocessing", "exports",
 }  # fmt: skip
-COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers"}
+COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers", "exports"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
 # Equinox prints modules by `wadler_lindig`, and asks a module of one's own for its words.
 LIBRARIES = {"jax", "equinox", "jaxtyping", "wadler_lindig", "numpy", "neuron"}
