@@ -127,6 +127,7 @@ def test_the_upper_floor_needs_jax_and_the_standard_library(file):
         "plotting": {"matplotlib"},
         "splits": {"narwhals"},
         "data": {"narwhals", "pyarrow"},
+        "exports": {"jax2onnx", "onnxruntime"},
     }
     optional = optional.get(room_of(file), set())
     assert packages(file) - sys.stdlib_module_names <= LIBRARIES | optional
@@ -189,7 +190,7 @@ from jax._src import xla_bridge
 neuron.SGD(0.1, momentum=0.9), neuron.Adam(), neuron.AdamW()
 neuron.Huber(), neuron.CrossEntropy(), neuron.Bootstrap(1), neuron.Shuffle(1)
 assert not xla_bridge.backends_are_initialized()
-loaded = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype"} & set(sys.modules)
+loaded = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype", "jax2onnx"} & set(sys.modules)
 assert not loaded, loaded
 import jax
 jax.devices()

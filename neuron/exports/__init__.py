@@ -3,3 +3,4 @@
 from neuron.exports.exporting import export as export
 from neuron.exports.loaded import Exported as Exported
 from neuron.exports.loaded import load_exported as load_exported
+from neuron.exports.onnx import export_onnx as export_onnx

@@ -14,8 +14,14 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from neuron.exports.container import encode, write
-from neuron.exports.forward import BATCH_SIZE, Forward, forward, refuse_nodes, shown
-from neuron.models import takes_key
+from neuron.exports.forward import (
+    BATCH_SIZE,
+    any_number,
+    forward,
+    refuse_draws,
+    refuse_nodes,
+    shown,
+)
 from neuron.types import Model, ModelState
 
 
@@ -64,8 +70,7 @@ def export(
     """
     platforms = _checked_platforms(platforms)
     call = forward("export", model, example, model_state, precision)
-    if takes_key(model):
-        _refuse_draws(model, call, platforms)
+    refuse_draws("export", model, call)
 
     def outputs(arrays: list[Array], rows: PyTree) -> PyTree:
         number = jax.tree.leaves(rows)[0].shape[0]
@@ -74,7 +79,7 @@ def export(
 
     arrays = list(call.arrays.values())
     programs = {
-        "program": _exported(model, outputs, platforms, arrays, call.rows(_batch())),
+        "program": _exported(model, outputs, platforms, arrays, call.rows(any_number())),
         # XLA rounds otherwise where the number of rows comes last. This one has `predict`'s bits.
         "exact": _exported(model, outputs, platforms, arrays, call.rows(BATCH_SIZE)),
     }
@@ -85,24 +90,20 @@ def export(
     write(pathlib.Path(path), encode(content, facts))
 
 
-def _batch() -> Any:
-    """Any number of rows."""
-    (number,) = jax.export.symbolic_shape("batch")
-    return number
-
-
-def _refuse_draws(model: Model, call: Forward, platforms: Sequence[str] | None) -> None:
-    """Refuses a model whose outputs depend on its key: it would draw the same at every call."""
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl="threefry2x32"), 2))
-    arrays = list(call.arrays.values())
-    program = _exported(model, call.function, platforms, arrays, call.rows(2), keys)
-    # What no output needs is not handed to a program of a known number of rows.
-    if len(program.in_avals) - 1 in program.module_kept_var_idx:
+def _checked_platforms(platforms: Sequence[str] | None) -> Sequence[str] | None:
+    if platforms is None:
+        return None
+    names = [platforms] if isinstance(platforms, str) else list(platforms)
+    if not names or not set(names) <= set(_PLATFORMS):
         raise ValueError(
-            "`export(model)` must give the same outputs for the same inputs; "
-            f"{type(model).__name__} draws at random in inference mode as well. Export one that is "
-            "handed its random numbers as inputs."
+            f"`export(platforms=...)` must be some of {list(_PLATFORMS)}; got {platforms!r}."
         )
+    return names
+
+
+def _versions() -> dict[str, str]:
+    """Of what made a file."""
+    return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")}
 
 
 def _exported(
@@ -127,19 +128,3 @@ def _without_tracebacks() -> Iterator[None]:
         yield
     finally:
         jax.config.update(_LIMIT, before)
-
-
-def _checked_platforms(platforms: Sequence[str] | None) -> Sequence[str] | None:
-    if platforms is None:
-        return None
-    names = [platforms] if isinstance(platforms, str) else list(platforms)
-    if not names or not set(names) <= set(_PLATFORMS):
-        raise ValueError(
-            f"`export(platforms=...)` must be some of {list(_PLATFORMS)}; got {platforms!r}."
-        )
-    return names
-
-
-def _versions() -> dict[str, str]:
-    """Of what made a file."""
-    return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")}

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
-from neuron.models import batch_axis, check_state, prediction_like
+from neuron.models import batch_axis, check_state, prediction_like, takes_key
 from neuron.step import checked_precision, prediction_step
 from neuron.trees import Static, as_device, on_entry, paths, refuse_unhashable
 from neuron.types import Batch, Model, ModelState
@@ -59,13 +61,35 @@ def forward(
     static = Static(parts)
     prediction_like(model, model_state, _rows_like(like, 1))
 
-    def function(arrays: list[Array], rows: PyTree, keys: Array) -> PyTree:
+    def function(arrays: list[Array], rows: PyTree, keys: Array | None) -> PyTree:
         model, model_state = static.combine(arrays)
         return prediction_step(
             model, model_state, precision, None, Batch(rows), keys, dropout=False
         )
 
     return Forward(function, arrays, like)
+
+
+def any_number() -> Any:
+    """Of rows, as a dimension of shapes."""
+    (number,) = jax.export.symbolic_shape("batch")
+    return number
+
+
+def refuse_draws(call: str, model: Model, forward: Forward) -> None:
+    """Refuses a model whose outputs depend on its key: it would draw the same at every call."""
+    if not takes_key(model):
+        return
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl="threefry2x32"), 2))
+    arrays = list(forward.arrays.values())
+    jaxpr = jax.make_jaxpr(forward.function)(arrays, forward.rows(2), keys).jaxpr
+    *_, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
+    if used:
+        raise ValueError(
+            f"`{call}(model)` must give the same outputs for the same inputs; "
+            f"{type(model).__name__} draws at random in inference mode as well. Export one that is "
+            "handed its random numbers as inputs."
+        )
 
 
 def refuse_nodes(call: str, treedef: Any) -> None:
