@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neuron.callbacks import Hooks, Logs
+from neuron.checkpoint import Saved
 from neuron.data import Feed
 from neuron.errors import NonFiniteLossError
 from neuron.evaluation import computed
@@ -31,6 +32,7 @@ def drive(
     metrics: dict[str, Metric],
     task: Callable[[Sampler], Task],
     validate: Callable[[], Logs] | None,
+    resumed: Saved | None = None,
 ) -> None:
     """Trains to the trainer's final step, or until it is stopped.
 
@@ -43,35 +45,48 @@ def drive(
         epoch ends.
     - `task`: makes the run's task anew, after a hyperparameter has changed or for other data.
     - `validate`: evaluates the held-out rows, where there are any.
+    - `resumed`: the checkpoint from which the fit goes on, if it does.
     """
-    slices, optimizer = Slices(run.program.work), trainer.optimizer
+    slices, optimizer, clock = Slices(run.program.work), trainer.optimizer, trainer.clock
     by_epoch = validate or metrics or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
     with Interrupts() as interrupts:
-        for callback in hooks.on("on_fit_begin"):
-            callback.on_fit_begin(trainer)
+        with clock("callbacks"):
+            for callback in hooks.on("on_fit_begin"):
+                callback.on_fit_begin(trainer)
+            if resumed is not None:
+                hooks.load_state_dicts(trainer, resumed.callbacks)
         while trainer.stopped is None and not _done(place, trainer.final_step, epochs):
             interrupts.check()
             if feed.left == 0:
-                if not feed.renew(interrupts.check):
+                with clock("input"):
+                    renewed = feed.renew(interrupts.check)
+                if not renewed:
                     trainer.stop(feed.ended(place))
                     break
                 run.use(task(feed.sampler), feed.data)
             if place.position == 0:
-                for callback in hooks.on("on_epoch_begin"):
-                    callback.on_epoch_begin(trainer)
+                with clock("callbacks"):
+                    for callback in hooks.on("on_epoch_begin"):
+                        callback.on_epoch_begin(trainer)
             if trainer.optimizer is not optimizer:
                 optimizer = trainer.optimizer
                 run.use(task(feed.sampler))
             until = min(hooks.next_look(place.step, trainer.final_step), place.step + feed.left)
             if by_epoch:
                 until = min(until, place.epoch_end)
+            trainer.at_rest = False
             _advance(trainer, run, feed, place, slices, until - place.step)
-            for callback in hooks.due(place.step):
-                callback.on_step_end(trainer, trainer.history.last())
+            with clock("callbacks"):
+                for callback in hooks.due(place.step):
+                    callback.on_step_end(trainer, trainer.history.last())
             if place.position == 0 and by_epoch:
                 totals = {name: trainer.state.metrics[name] for name in metrics}
                 trainer.history.record_epoch(place.epoch, computed(metrics, totals))
                 _end_epoch(trainer, hooks, validate)
+            trainer.at_rest = True
+            with clock("callbacks"):
+                for callback in hooks.on("on_look_end"):
+                    callback.on_look_end(trainer)
         interrupts.check()
 
 
@@ -84,7 +99,8 @@ def _advance(
 ) -> None:
     """Some steps of the program, and what they recorded."""
     steps = min(most, slices.steps())
-    taken, records = run.take(steps)
+    with trainer.clock("steps"):
+        taken, records = run.take(steps)
     feed.left -= taken
     ends_epoch = feed.ends_epoch and feed.left == 0
     trainer.history.record(
@@ -105,9 +121,12 @@ def _advance(
 
 def _end_epoch(trainer: "Trainer", hooks: Hooks, validate: Callable[[], Logs] | None) -> None:
     if validate is not None:
-        logs = {f"val_{name}": value for name, value in validate().items()}
+        with trainer.clock("validation"):
+            logs = {f"val_{name}": value for name, value in validate().items()}
         trainer.history.record_epoch(trainer.epoch, logs)
-        for callback in hooks.on("on_validation_end"):
-            callback.on_validation_end(trainer, logs)
-    for callback in hooks.on("on_epoch_end"):
-        callback.on_epoch_end(trainer, trainer.history.epochs[-1])
+        with trainer.clock("callbacks"):
+            for callback in hooks.on("on_validation_end"):
+                callback.on_validation_end(trainer, logs)
+    with trainer.clock("callbacks"):
+        for callback in hooks.on("on_epoch_end"):
+            callback.on_epoch_end(trainer, trainer.history.epochs[-1])

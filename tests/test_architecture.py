@@ -18,8 +18,8 @@ GROUND = {
     "evaluation", "summaries",
 }  # fmt: skip
 UPPER = {
-    "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder", "demands", "splits", "preprocessing", "exports",
+    "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
+    "trainer", "finder", "demands", "splits", "preprocessing", "clock", "exports",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers", "exports"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
@@ -124,6 +124,7 @@ def test_the_ground_floor_is_pure(file):
 def test_the_upper_floor_needs_jax_and_the_standard_library(file):
     optional = {
         "callbacks": {"tqdm"},
+        "checkpoint": {"safetensors", "ml_dtypes"},
         "plotting": {"matplotlib"},
         "splits": {"narwhals"},
         "data": {"narwhals", "pyarrow"},
@@ -190,7 +191,8 @@ from jax._src import xla_bridge
 neuron.SGD(0.1, momentum=0.9), neuron.Adam(), neuron.AdamW()
 neuron.Huber(), neuron.CrossEntropy(), neuron.Bootstrap(1), neuron.Shuffle(1)
 assert not xla_bridge.backends_are_initialized()
-loaded = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype", "jax2onnx"} & set(sys.modules)
+heavy = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype"}
+loaded = (heavy | {"tensorboardX", "wandb", "mlflow", "jax2onnx"}) & set(sys.modules)
 assert not loaded, loaded
 import jax
 jax.devices()
