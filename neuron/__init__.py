@@ -23,6 +23,9 @@ from neuron.data import Source as Source
 from neuron.data import Stream as Stream
 from neuron.errors import CheckpointError as CheckpointError
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
+from neuron.exports import export as export
+from neuron.exports import export_onnx as export_onnx
+from neuron.exports import load_exported as load_exported
 from neuron.finder import RateSearch as RateSearch
 from neuron.finder import find_learning_rate as find_learning_rate
 from neuron.history import History as History

@@ -12,6 +12,7 @@ SHORT = {
     "single_neuron.py": ["--steps", "5000"],
     "diabetes.py": ["--epochs", "300"],
     "digits.py": ["--epochs", "3"],
+    "export.py": ["--epochs", "5"],
     "fine_tuning.py": ["--epochs", "30"],
     "logging_a_run.py": ["--epochs", "6"],
     "parquet.py": ["--rows", "500000"],
@@ -65,6 +66,15 @@ def test_digits(tmp_path):
     assert float(line.split()[2].rstrip(",")) > 0.93
     assert "BatchNorm" in out
     assert (tmp_path / "digits.png").exists()
+
+
+def test_export(tmp_path):
+    out = run("export.py", tmp_path)
+    assert "Exported(inputs=float32[64], outputs=float32[10]" in out
+    # 0.98 with all 20 epochs.
+    assert float(out.split("its answers:")[1].split()[0]) > 0.9
+    assert out.rstrip().endswith("to the bit: True")
+    assert (tmp_path / "export.png").exists()
 
 
 def test_fine_tuning(tmp_path):
