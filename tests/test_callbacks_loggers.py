@@ -355,6 +355,31 @@ def test_a_table_that_can_not_be_rewritten_is_left_as_it_was(tmp_path, monkeypat
     assert rows(path) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0, "late": 2.0}]
 
 
+def test_a_row_that_found_no_place_behind_its_new_column_comes_later(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "log.csv"
+    logger = neuron.CSVLogger(path)
+    logger.on_fit_begin(At(0))
+    logger.log({"loss": 1.0}, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            logger.log({"loss": 1.0, "late": 2.0}, 2)
+    logger.log({"loss": 1.0, "late": 2.0}, 2)
+    logger.on_fit_end(At(2))
+    assert path.read_text() == "step,loss,late\n1,1.0,\n2,1.0,2.0\n"
+
+
+@both
+@pytest.mark.parametrize("begin", [0, 1])
+def test_what_a_killed_process_was_putting_together_is_deleted(tmp_path, name, begin):
+    (tmp_path / f".{name}.tmp").write_text("step,lo")
+    written(LOGGERS[name](tmp_path / name), ({"loss": 1.0}, 2), begin=begin)
+    assert os.listdir(tmp_path) == [name]
+
+
 def folder(path):
     path.mkdir()
 

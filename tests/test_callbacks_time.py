@@ -8,6 +8,7 @@ import pytest
 
 import neuron
 from neuron.clock import STRETCHES
+from neuron.data.feed import Chunked
 from neuron.run import Run
 
 
@@ -64,6 +65,43 @@ def test_waiting_for_data_is_input():
     trainer(timer).fit(neuron.DataLoader(batches()), steps=3)
     # The rows before the first step are looked at to check them; the other two are waited for.
     assert timer.seconds["input"] > 0.1
+
+
+def test_each_part_of_a_fit_has_its_stretch(monkeypatch):
+    seen = []
+
+    def watched(name, call):
+        def watching(*arguments):
+            seen.append((name, watching.trainer.clock._stretch))
+            return call(*arguments)
+
+        return watching
+
+    class Look(neuron.Callback):
+        def on_step_end(self, trainer, logs):
+            seen.append(("hook", trainer.clock._stretch))
+
+        on_fit_begin = lambda self, trainer: self.on_step_end(trainer, {})
+        on_epoch_begin = on_fit_end = on_fit_begin
+        on_epoch_end = on_validation_end = on_step_end
+
+    watching = [
+        watched("take", Run.take),
+        watched("renew", Chunked.renew),
+        watched("evaluate", neuron.Trainer._evaluate_blocks),
+    ]
+    monkeypatch.setattr(Run, "take", watching[0])
+    monkeypatch.setattr(Chunked, "renew", watching[1])
+    monkeypatch.setattr(neuron.Trainer, "_evaluate_blocks", watching[2])
+    looked_at = trainer(Look())
+    for each in watching:
+        each.trainer = looked_at
+    batches = ((X, Y) for _ in range(6))
+    looked_at.fit(neuron.DataLoader(batches, steps_per_epoch=3), steps=6, validation=(X, Y))
+    expected = {"hook": "callbacks", "take": "steps", "renew": "input", "evaluate": "validation"}
+    assert set(seen) == set(expected.items())
+    # Before the first step, and behind the first chunk.
+    assert sum(name == "renew" for name, _ in seen) >= 2
 
 
 def test_a_timer_is_of_the_last_fit_and_reads_during_it():
