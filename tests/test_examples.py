@@ -18,6 +18,7 @@ SHORT = {
     "parquet.py": ["--rows", "500000"],
     "pendulum.py": ["--steps", "3000"],
     "polars_frame.py": ["--epochs", "8"],
+    "resume.py": ["--epochs", "6", "--kills", "2"],
     "torch_dataset.py": ["--epochs", "6"],
     "two_outputs.py": ["--epochs", "10"],
     "variational.py": ["--epochs", "20"],
@@ -82,6 +83,12 @@ def test_fine_tuning(tmp_path):
     scores = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("held-out")]
     assert len(scores) == 4
     assert all(0.4 < score < 1 for score in scores)
+
+
+def test_resume(tmp_path):
+    out = run("resume.py", tmp_path)
+    assert out.endswith("states alike: True\nlosses alike: True\n")
+    assert (tmp_path / "resume.png").exists()
 
 
 def test_logging_a_run(tmp_path):
