@@ -15,7 +15,7 @@ GROUND = {
     "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models",
     "objectives", "optimizers", "rows", "samplers", "selection", "state", "kernel", "convolutions",
     "step", "run",
-    "evaluation", "summaries",
+    "evaluation", "summaries", "labels",
 }  # fmt: skip
 UPPER = {
     "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
