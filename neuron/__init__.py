@@ -11,6 +11,7 @@ from neuron.data import DataLoader as DataLoader
 from neuron.data import Source as Source
 from neuron.data import Stream as Stream
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
+from neuron.errors import Terminated as Terminated
 from neuron.finder import RateSearch as RateSearch
 from neuron.finder import find_learning_rate as find_learning_rate
 from neuron.history import History as History

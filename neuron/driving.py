@@ -12,7 +12,7 @@ from neuron.metrics import Metric
 from neuron.place import Place
 from neuron.run import Run
 from neuron.samplers import Sampler
-from neuron.slices import Slices
+from neuron.slices import Pace, Slices
 from neuron.step import Task
 
 
@@ -26,11 +26,12 @@ def drive(
     feed: Feed,
     place: Place,
     hooks: Hooks,
+    interrupts: Interrupts,
     *,
     epochs: int | None,
     metrics: dict[str, Metric],
     task: Callable[[Sampler], Task],
-    validate: Callable[[], Logs] | None,
+    validate: Callable[[Pace], Logs] | None,
 ) -> None:
     """Trains to the trainer's final step, or until it is stopped.
 
@@ -38,6 +39,9 @@ def drive(
 
     - `trainer`: whose callbacks look at it.
     - `run`, `feed`, `place`: what is driven, what feeds it, and where it stands.
+    - `hooks`: the callbacks.
+    - `interrupts`: are handled wherever the run is whole: at a step boundary, all hooks of the last
+        one called, or in a validation, which is then made again when the run goes on.
     - `epochs`: the number of epochs to end with, where nobody knows at which step that is.
     - `metrics`: those that the program records no number of: they are read from the state where an
         epoch ends.
@@ -45,38 +49,41 @@ def drive(
     - `validate`: evaluates the held-out rows, where there are any.
     """
     slices, optimizer = Slices(run.program.work), trainer.optimizer
+    pace = Pace(run.program.work, interrupts.check)
     by_epoch = validate or metrics or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
-    with Interrupts() as interrupts:
-        for callback in hooks.on("on_fit_begin"):
-            callback.on_fit_begin(trainer)
-        while trainer.stopped is None and not _done(place, trainer.final_step, epochs):
-            interrupts.check()
-            if feed.left == 0:
-                if not feed.renew(interrupts.check):
-                    trainer.stop(feed.ended(place))
-                    break
-                run.use(task(feed.sampler), feed.data)
-            if place.position == 0:
-                for callback in hooks.on("on_epoch_begin"):
-                    callback.on_epoch_begin(trainer)
-            if trainer.optimizer is not optimizer:
-                optimizer = trainer.optimizer
-                run.use(task(feed.sampler))
-            until = min(hooks.next_look(place.step, trainer.final_step), place.step + feed.left)
-            if by_epoch:
-                until = min(until, place.epoch_end)
-            _advance(trainer, run, feed, place, slices, until - place.step)
-            for callback in hooks.due(place.step):
-                callback.on_step_end(trainer, trainer.history.last())
-            if place.position == 0 and by_epoch:
-                totals = {name: trainer.state.metrics[name] for name in metrics}
-                trainer.history.record_epoch(place.epoch, computed(metrics, totals))
-                _end_epoch(trainer, hooks, validate)
-        interrupts.check()
+    for callback in hooks.on("on_fit_begin"):
+        callback.on_fit_begin(trainer)
+    if place.ending:
+        _end_epoch(trainer, place, hooks, validate, pace)
+    while _goes_on(trainer, place, interrupts, epochs):
+        if feed.left == 0:
+            if not feed.renew(interrupts.check):
+                trainer.stop(feed.ended(place))
+                break
+            run.use(task(feed.sampler), feed.data)
+        if place.position == 0:
+            for callback in hooks.on("on_epoch_begin"):
+                callback.on_epoch_begin(trainer)
+        if trainer.optimizer is not optimizer:
+            optimizer = trainer.optimizer
+            run.use(task(feed.sampler))
+        until = min(hooks.next_look(place.step, trainer.final_step), place.step + feed.left)
+        if by_epoch:
+            until = min(until, place.epoch_end)
+        _advance(trainer, run, feed, place, slices, until - place.step)
+        for callback in hooks.due(place.step):
+            callback.on_step_end(trainer, trainer.history.last())
+        if place.position == 0 and by_epoch:
+            totals = {name: trainer.state.metrics[name] for name in metrics}
+            trainer.history.record_epoch(place.epoch, computed(metrics, totals))
+            _end_epoch(trainer, place, hooks, validate, pace)
 
 
-def _done(place: Place, step: int | None, epochs: int | None) -> bool:
-    return place.step == step or (epochs is not None and place.epoch >= epochs)
+def _goes_on(trainer: "Trainer", place: Place, interrupts: Interrupts, epochs: int | None) -> bool:
+    # Here the run is whole; the user's own function may stop it.
+    interrupts.check()
+    done = place.step == trainer.final_step or (epochs is not None and place.epoch >= epochs)
+    return trainer.stopped is None and not done
 
 
 def _advance(
@@ -103,10 +110,19 @@ def _advance(
         raise NonFiniteLossError(place.step, float(records["loss"][taken]))
 
 
-def _end_epoch(trainer: "Trainer", hooks: Hooks, validate: Callable[[], Logs] | None) -> None:
+def _end_epoch(
+    trainer: "Trainer",
+    place: Place,
+    hooks: Hooks,
+    validate: Callable[[Pace], Logs] | None,
+    pace: Pace,
+) -> None:
     if validate is not None:
-        logs = {f"val_{name}": value for name, value in validate().items()}
+        place.ending = True
+        logs = {f"val_{name}": value for name, value in validate(pace).items()}
         trainer.history.record_epoch(trainer.epoch, logs)
+    place.ending = False
+    if validate is not None:
         for callback in hooks.on("on_validation_end"):
             callback.on_validation_end(trainer, logs)
     for callback in hooks.on("on_epoch_end"):

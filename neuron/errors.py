@@ -1,6 +1,17 @@
 """Errors of a run. Bad arguments are plain `ValueError` and `TypeError`."""
 
 
+class Terminated(SystemExit):
+    """SIGTERM came while a fit ran: it ends at a point where the run is whole.
+
+    As a `SystemExit` it passes `except Exception`, lets every `finally` run, and ends the process
+    with the exit code 143, which is what SIGTERM makes.
+    """
+
+    def __init__(self):
+        super().__init__(128 + 15)
+
+
 class NonFiniteLossError(ArithmeticError):
     """Loss or gradients were NaN or infinite, so the step was not taken.
 

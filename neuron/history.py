@@ -75,9 +75,12 @@ class History:
             self._ending.append(stretch)
 
     def record_epoch(self, epoch: int, logs: Row) -> None:
-        """Adds values to the row of an epoch, before anybody asks for it: a validation's `val_*`,
-        metrics that are no single number."""
+        """Adds values to the row of an epoch: a validation's `val_*`, metrics that are no single
+        number."""
         self._of_epochs.setdefault(epoch, {}).update(logs)
+        # Where a validation was interrupted, somebody may have asked for the row before.
+        if self._rows and self._rows[-1]["epoch"] == epoch:
+            self._rows[-1].update(logs)
 
     def last(self) -> Row:
         """What the last step recorded."""

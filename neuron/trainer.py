@@ -19,8 +19,9 @@ from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
 from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
 from neuron.driving import drive
-from neuron.evaluation import evaluate, finisher, predict
+from neuron.evaluation import at_once, evaluate, finisher, predict
 from neuron.history import History
+from neuron.interrupts import Interrupts
 from neuron.losses import Loss, MeanSquaredError
 from neuron.metrics import by_name
 from neuron.models import batch_axis, check_state, prediction_like, renewed
@@ -31,6 +32,7 @@ from neuron.rows import UNKNOWN, Cut
 from neuron.run import Run, copied, ready
 from neuron.samplers import Sampler
 from neuron.selection import Selection, parameters, partitioned
+from neuron.slices import Pace
 from neuron.state import TrainState, initial_state
 from neuron.step import Scoring, Task, checked_precision
 from neuron.trees import as_device, kept, on_entry, refuse_ties, refuse_unhashable
@@ -246,7 +248,9 @@ class Trainer:
 
         - `NonFiniteLossError` at a step whose loss or gradients are not finite.
         - `ValueError` or `TypeError` before the first step, for what can not be meant.
-        - `KeyboardInterrupt` at a step boundary after Ctrl-C.
+        - `KeyboardInterrupt` after Ctrl-C and `Terminated` after SIGTERM, within half a second and
+            the step under way; a function of your own that handles the signal is called there
+            instead. A second one is handled at once.
         """
         if self._run is not None:
             raise RuntimeError(
@@ -268,8 +272,10 @@ class Trainer:
             validate = None
             if validation is not None:
                 validate = self._validation("Trainer.fit(validation=...)", validation, stack)
-            feed = stack.enter_context(contextlib.closing(self._feed(loader, steps_of, more)))
-            self._run = self._begin(steps_of, feed, more)
+            feed = stack.enter_context(self._feed(loader, steps_of, more))
+            run = self._begin(steps_of, feed, more)
+            interrupts = stack.enter_context(Interrupts())
+            self._run = run
             scoring, recorded = self._scoring, self._run.program.record
             try:
                 drive(
@@ -278,6 +284,7 @@ class Trainer:
                     feed,
                     self._place,
                     self._hooks,
+                    interrupts,
                     epochs=last_epoch,
                     metrics={n: m for n, m in scoring.metrics.items() if n not in recorded},
                     task=lambda sampler: self._task(steps_of, sampler),
@@ -334,7 +341,7 @@ class Trainer:
         parts = (self.model, self.model_state, precision, transform, self._seed)
 
         def drawn(sample: int | None) -> PyTree:
-            with contextlib.closing(loader.read(batch_size)) as blocks:
+            with loader.read(batch_size) as blocks:
                 # A transform may look at the targets, where there are any.
                 needed = ((Batch(b.inputs, b.targets if transform else None), n) for b, n in blocks)
                 return predict(parts, batch_size, needed, sample)
@@ -447,30 +454,36 @@ class Trainer:
         check_held_out(call, self._scoring, loader, batch_size)
         return loader, batch_size
 
-    def _validation(self, call: str, data: Any, stack: contextlib.ExitStack) -> Callable[[], Logs]:
+    def _validation(
+        self, call: str, data: Any, stack: contextlib.ExitStack
+    ) -> Callable[[Pace], Logs]:
         """Evaluates the same rows again and again; those that live on the device stay there."""
         loader, batch_size = self._held_out(call, data)
         loader.refuse_spent(call, again=True)
         if not loader.on_device:
-            return lambda: self._evaluate(loader, batch_size)
+            return lambda pace: self._evaluate(loader, batch_size, pace)
         stack.enter_context(contextlib.closing(loader))
         placed = [
             (jax.device_put(block, self._device), count)
             for block, count in loader.blocks(batch_size, self._check_of(loader))
         ]
-        return lambda: self._evaluate_blocks(loader, batch_size, placed)
+        return lambda pace: self._evaluate_blocks(loader, batch_size, placed, pace)
 
-    def _evaluate(self, loader: DataLoader, batch_size: int) -> Logs:
-        with contextlib.closing(loader.read(batch_size, self._check_of(loader))) as blocks:
-            return self._evaluate_blocks(loader, batch_size, blocks)
+    def _evaluate(self, loader: DataLoader, batch_size: int, pace: Pace | None = None) -> Logs:
+        meanwhile = (lambda: None) if pace is None else pace.look
+        with loader.read(batch_size, self._check_of(loader), meanwhile) as blocks:
+            return self._evaluate_blocks(loader, batch_size, blocks, pace)
 
     def _evaluate_blocks(
-        self, loader: DataLoader, batch_size: int, blocks: Iterable[tuple[Batch, int]]
+        self,
+        loader: DataLoader,
+        batch_size: int,
+        blocks: Iterable[tuple[Batch, int]],
+        pace: Pace | None,
     ) -> Logs:
         parts = (self.model, self.model_state, self._scored(loader), self._seed)
-        return evaluate(
-            parts, batch_size, whole_blocks(self._scoring, blocks, batch_size), self.step
-        )
+        blocks = whole_blocks(self._scoring, blocks, batch_size)
+        return evaluate(parts, batch_size, blocks, self.step, at_once if pace is None else pace)
 
     def _task(self, loader: DataLoader, sampler: Sampler) -> Task:
         return on_entry(
