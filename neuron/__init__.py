@@ -62,6 +62,7 @@ from neuron.optimizers import Adam as Adam
 from neuron.optimizers import AdamW as AdamW
 from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
+from neuron.origin import Origin as Origin
 from neuron.preprocessing import MinMax as MinMax
 from neuron.preprocessing import OneHot as OneHot
 from neuron.preprocessing import Preprocessed as Preprocessed

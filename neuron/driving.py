@@ -9,6 +9,7 @@ from neuron.errors import NonFiniteLossError
 from neuron.evaluation import computed
 from neuron.interrupts import Interrupts
 from neuron.metrics import Metric
+from neuron.origin import located
 from neuron.place import Place
 from neuron.run import Run
 from neuron.samplers import Sampler
@@ -107,7 +108,8 @@ def _advance(
         place.end_epoch()
         run.state = place.put_into(run.state)
     if taken < steps:
-        raise NonFiniteLossError(place.step, float(records["loss"][taken]))
+        loss = float(records["loss"][taken])
+        raise NonFiniteLossError(place.step, loss, lambda: located(*run.next_step()))
 
 
 def _end_epoch(

@@ -19,6 +19,7 @@ from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
 from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
 from neuron.driving import drive
+from neuron.errors import NonFiniteLossError
 from neuron.evaluation import at_once, evaluate, finisher, predict
 from neuron.history import History
 from neuron.interrupts import Interrupts
@@ -112,7 +113,8 @@ class Trainer:
         - `device`: where to train, as a device or a platform's name; where JAX puts arrays by
             default if `None`.
         - `nonfinite`: what a loss or gradient that is not finite does: `"raise"` ends the fit
-            before that step, `"skip"` leaves the step's update out and counts it.
+            before that step, `"locate"` also finds where the first such value arose, and `"skip"`
+            leaves the step's update out and goes on, with the count in the history.
         - `progress`: whether to show a progress bar; if a terminal is attached, if `None`.
 
         **Raises:**
@@ -121,9 +123,9 @@ class Trainer:
         """
         if not callable(model):
             raise TypeError(f"`Trainer(model)` must be callable on one example; got {model!r}.")
-        if nonfinite not in ("raise", "skip"):
+        if nonfinite not in ("raise", "locate", "skip"):
             raise ValueError(
-                f"`Trainer(nonfinite=...)` must be 'raise' or 'skip'; got {nonfinite!r}."
+                f"`Trainer(nonfinite=...)` must be 'raise', 'locate' or 'skip'; got {nonfinite!r}."
             )
         # What is never trained can not drift apart: one scaling may serve inputs and targets.
         refuse_ties("Trainer(model)", parameters(model, eqx.is_array_like))
@@ -246,7 +248,8 @@ class Trainer:
 
         **Raises:**
 
-        - `NonFiniteLossError` at a step whose loss or gradients are not finite.
+        - `NonFiniteLossError` at a step whose loss or gradients are not finite; its `locate` finds
+            out why.
         - `ValueError` or `TypeError` before the first step, for what can not be meant.
         - `KeyboardInterrupt` after Ctrl-C and `Terminated` after SIGTERM, within half a second and
             the step under way; a function of your own that handles the signal is called there
@@ -292,6 +295,8 @@ class Trainer:
                 )
             except BaseException as raised:
                 error = raised
+                if self._nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
+                    raised.locate()
                 raise
             finally:
                 self._state, self._run = self._run.state, None

@@ -19,7 +19,7 @@ GROUND = {
 }  # fmt: skip
 UPPER = {
     "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder", "demands", "splits", "preprocessing",
+    "trainer", "finder", "demands", "splits", "preprocessing", "origin",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.

@@ -76,6 +76,7 @@ def _step(
         {name: total / sums.examples for name, total in sums.logs.items()},
         penalties,
         logs,
+        {"skipped": fault.astype(loss.dtype)} if task.skip_nonfinite else {},
         _values(task, metrics),
     )
     return new, record
