@@ -1,15 +1,27 @@
 """Trains Equinox models: a run is one value and one compiled program."""
 
 from neuron.callbacks import Callback as Callback
+from neuron.callbacks import Checkpoint as Checkpoint
+from neuron.callbacks import CSVLogger as CSVLogger
 from neuron.callbacks import EarlyStopping as EarlyStopping
+from neuron.callbacks import JSONLLogger as JSONLLogger
 from neuron.callbacks import LearningRateLogger as LearningRateLogger
+from neuron.callbacks import Logger as Logger
+from neuron.callbacks import MLflow as MLflow
 from neuron.callbacks import PrintLog as PrintLog
+from neuron.callbacks import Profile as Profile
 from neuron.callbacks import ProgressBar as ProgressBar
 from neuron.callbacks import ReduceLROnPlateau as ReduceLROnPlateau
+from neuron.callbacks import TensorBoard as TensorBoard
+from neuron.callbacks import Timer as Timer
+from neuron.callbacks import WandB as WandB
+from neuron.checkpoint import load as load
+from neuron.checkpoint import save as save
 from neuron.data import Columns as Columns
 from neuron.data import DataLoader as DataLoader
 from neuron.data import Source as Source
 from neuron.data import Stream as Stream
+from neuron.errors import CheckpointError as CheckpointError
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
 from neuron.errors import Terminated as Terminated
 from neuron.finder import RateSearch as RateSearch

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neuron.callbacks import Hooks, Logs
+from neuron.checkpoint import Saved
 from neuron.data import Feed
 from neuron.errors import NonFiniteLossError
 from neuron.evaluation import computed
@@ -33,6 +34,7 @@ def drive(
     metrics: dict[str, Metric],
     task: Callable[[Sampler], Task],
     validate: Callable[[Pace], Logs] | None,
+    resumed: Saved | None = None,
 ) -> None:
     """Trains to the trainer's final step, or until it is stopped.
 
@@ -48,36 +50,47 @@ def drive(
         epoch ends.
     - `task`: makes the run's task anew, after a hyperparameter has changed or for other data.
     - `validate`: evaluates the held-out rows, where there are any.
+    - `resumed`: the checkpoint from which the fit goes on, if it does.
     """
-    slices, optimizer = Slices(run.program.work), trainer.optimizer
+    slices, optimizer, clock = Slices(run.program.work), trainer.optimizer, trainer.clock
     pace = Pace(run.program.work, interrupts.check)
     by_epoch = validate or metrics or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
-    for callback in hooks.on("on_fit_begin"):
-        callback.on_fit_begin(trainer)
+    with clock("callbacks"):
+        for callback in hooks.on("on_fit_begin"):
+            callback.on_fit_begin(trainer)
+        if resumed is not None:
+            hooks.load_state_dicts(trainer, resumed.callbacks)
     if place.ending:
         _end_epoch(trainer, place, hooks, validate, pace)
+        _look_ends(trainer, hooks)
     while _goes_on(trainer, place, interrupts, epochs):
         if feed.left == 0:
-            if not feed.renew(interrupts.check):
+            with clock("input"):
+                renewed = feed.renew(interrupts.check)
+            if not renewed:
                 trainer.stop(feed.ended(place))
                 break
             run.use(task(feed.sampler), feed.data)
         if place.position == 0:
-            for callback in hooks.on("on_epoch_begin"):
-                callback.on_epoch_begin(trainer)
+            with clock("callbacks"):
+                for callback in hooks.on("on_epoch_begin"):
+                    callback.on_epoch_begin(trainer)
         if trainer.optimizer is not optimizer:
             optimizer = trainer.optimizer
             run.use(task(feed.sampler))
         until = min(hooks.next_look(place.step, trainer.final_step), place.step + feed.left)
         if by_epoch:
             until = min(until, place.epoch_end)
+        trainer.at_rest = False
         _advance(trainer, run, feed, place, slices, until - place.step)
-        for callback in hooks.due(place.step):
-            callback.on_step_end(trainer, trainer.history.last())
+        with clock("callbacks"):
+            for callback in hooks.due(place.step):
+                callback.on_step_end(trainer, trainer.history.last())
         if place.position == 0 and by_epoch:
             totals = {name: trainer.state.metrics[name] for name in metrics}
             trainer.history.record_epoch(place.epoch, computed(metrics, totals))
             _end_epoch(trainer, place, hooks, validate, pace)
+        _look_ends(trainer, hooks)
 
 
 def _goes_on(trainer: "Trainer", place: Place, interrupts: Interrupts, epochs: int | None) -> bool:
@@ -87,12 +100,20 @@ def _goes_on(trainer: "Trainer", place: Place, interrupts: Interrupts, epochs: i
     return trainer.stopped is None and not done
 
 
+def _look_ends(trainer: "Trainer", hooks: Hooks) -> None:
+    trainer.at_rest = True
+    with trainer.clock("callbacks"):
+        for callback in hooks.on("on_look_end"):
+            callback.on_look_end(trainer)
+
+
 def _advance(
     trainer: "Trainer", run: Run, feed: Feed, place: Place, slices: Slices, most: int
 ) -> None:
     """Some steps of the program, and what they recorded."""
     steps = min(most, slices.steps())
-    taken, records = run.take(steps)
+    with trainer.clock("steps"):
+        taken, records = run.take(steps)
     feed.left -= taken
     ends_epoch = feed.ends_epoch and feed.left == 0
     trainer.history.record(
@@ -119,13 +140,16 @@ def _end_epoch(
     validate: Callable[[Pace], Logs] | None,
     pace: Pace,
 ) -> None:
+    logs: Logs = {}
     if validate is not None:
-        place.ending = True
-        logs = {f"val_{name}": value for name, value in validate(pace).items()}
+        # What is saved meanwhile goes on exactly: with the validation, and then the hooks.
+        trainer.at_rest = place.ending = True
+        with trainer.clock("validation"):
+            logs = {f"val_{name}": value for name, value in validate(pace).items()}
         trainer.history.record_epoch(trainer.epoch, logs)
-    place.ending = False
-    if validate is not None:
-        for callback in hooks.on("on_validation_end"):
+    trainer.at_rest = place.ending = False
+    with trainer.clock("callbacks"):
+        for callback in hooks.on("on_validation_end") if validate else []:
             callback.on_validation_end(trainer, logs)
-    for callback in hooks.on("on_epoch_end"):
-        callback.on_epoch_end(trainer, trainer.history.epochs[-1])
+        for callback in hooks.on("on_epoch_end"):
+            callback.on_epoch_end(trainer, trainer.history.epochs[-1])

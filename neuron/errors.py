@@ -56,3 +56,11 @@ class NonFiniteLossError(ArithmeticError):
     def __reduce__(self) -> tuple[Any, ...]:
         # Other processes get the words, without the arrays of the step.
         return type(self), (self.step, self.loss), {"where": self.where}
+
+
+class CheckpointError(Exception):
+    """A file of a model or of a run could not be written, or is not what was asked for.
+
+    Damaged files, files of another kind, and files that do not fit the model or the trainer are
+    refused with it, whatever is wrong with them.
+    """

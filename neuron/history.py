@@ -127,11 +127,11 @@ class History:
             {
                 "version": 1,
                 "steps": {
-                    name: {"dtype": values.dtype.name, "values": _portable(values.tolist())}
+                    name: {"dtype": values.dtype.name, "values": portable(values.tolist())}
                     for name, values in columns.items()
                 },
                 "epochs": [
-                    {name: _portable(value) for name, value in row.items()} for row in self.epochs
+                    {name: portable(value) for name, value in row.items()} for row in self.epochs
                 ],
                 "clock": {name: column.values.tolist() for name, column in self._clock.items()},
             },
@@ -156,6 +156,31 @@ class History:
             name: _Column(np.dtype(float), values) for name, values in content["clock"].items()
         }
         return history
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is recorded, for a checkpoint: arrays, numbers, lists and dicts."""
+        ends = {str(epoch): self._of_epochs.get(epoch) for epoch in self._epochs_to_come()}
+        return {
+            "steps": {name: column.values for name, column in self._columns.items()},
+            "clock": {name: column.values for name, column in self._clock.items()},
+            "rows": _table(self._rows),
+            "ending": np.array(self._ending, np.int64).reshape(-1, 5),
+            "of_epochs": {epoch: logs for epoch, logs in ends.items() if logs},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse: as if it had all been recorded here."""
+        as_columns = lambda found: {n: _Column(v.dtype, v) for n, v in found.items()}
+        self._columns, self._clock = as_columns(state["steps"]), as_columns(state["clock"])
+        self._steps = int(self._clock["steps"].values[-1])
+        self._rows = _rows(state["rows"])
+        self._ending = [(a, b, c, d, e) for a, b, c, d, e in state["ending"].tolist()]
+        self._of_epochs = {int(epoch): logs for epoch, logs in state["of_epochs"].items()}
+
+    def _epochs_to_come(self) -> list[int]:
+        """Those that have values already, and no row yet."""
+        made = self._rows[-1]["epoch"] if self._rows else 0
+        return [epoch for epoch in self._of_epochs if epoch > made]
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
         """The epochs' rows as CSV, also written to a file if one is named."""
@@ -277,11 +302,37 @@ class _Column:
         return view
 
 
-def _portable(value: Any) -> Any:
+def _table(rows: list[Row]) -> dict[str, Any]:
+    """Rows by column: in which of them there is a value, and the values."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    table: dict[str, Any] = {}
+    for name in names:
+        places = [place for place, row in enumerate(rows) if name in row]
+        values = [rows[place][name] for place in places]
+        kinds = {type(value) for value in values}
+        plain = kinds in ({int}, {float})
+        table[name] = {
+            "rows": np.array(places, np.int64),
+            "values": np.array(values, np.int64 if kinds == {int} else float) if plain else values,
+        }
+    return table
+
+
+def _rows(table: dict[str, Any]) -> list[Row]:
+    rows: dict[int, Row] = {}
+    for name, column in table.items():
+        values = column["values"]
+        values = values.tolist() if isinstance(values, np.ndarray) else values
+        for place, value in zip(column["rows"].tolist(), values, strict=True):
+            rows.setdefault(place, {})[name] = value
+    return [rows[place] for place in sorted(rows)]
+
+
+def portable(value: Any) -> Any:
     """Numbers, and arrays or lists of them, as JSON has them; it has no NaN and no infinity, so
     those become strings."""
     if isinstance(value, np.ndarray | list):
-        return [_portable(part) for part in value]
+        return [portable(part) for part in value]
     value = value.item() if isinstance(value, np.generic) else value
     return value if math.isfinite(value) else str(value)
 

@@ -1,4 +1,5 @@
-"""Place. Where a run stands, as the host counts it without asking the device."""
+"""Place. Where a run stands, as the host counts it without asking the device, and how far a fit is
+to take it."""
 
 import dataclasses
 
@@ -7,6 +8,7 @@ import numpy as np
 from neuron.counters import number, words
 from neuron.rows import UNKNOWN
 from neuron.state import TrainState
+from neuron.types import whole_number
 
 
 @dataclasses.dataclass
@@ -26,8 +28,10 @@ class Place:
 
     def move_to(self, state: TrainState) -> None:
         """To where a state's own counters say."""
+        # Other weights at the same step change nothing about what is still to come there.
+        self.ending = self.ending and self.step == number(state.step)
         self.step, self.epoch = number(state.step), number(state.epoch)
-        self.position, self.ending = int(state.position), False
+        self.position = int(state.position)
 
     @property
     def epoch_end(self) -> int:
@@ -65,3 +69,40 @@ class Place:
     def end_epoch(self) -> None:
         """On to the next epoch, wherever this one ends."""
         self.epoch, self.position = self.epoch + 1, 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """How far a fit goes: that many epochs or steps, 10 epochs if neither is given.
+
+    They count from where the run stands, or in `total` from where it began.
+
+    **Raises:**
+
+    - `ValueError` or `TypeError` for both, and for what is no whole number.
+    """
+
+    epochs: int | None
+    steps: int | None
+    total: bool
+
+    def __post_init__(self):
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(
+                f"`Trainer.fit()` takes epochs or steps, not both; got epochs={self.epochs}, "
+                f"steps={self.steps}."
+            )
+        for name in ("epochs", "steps"):
+            if (given := getattr(self, name)) is not None:
+                whole_number(f"Trainer.fit({name}=...)", given, least=0)
+
+    def more_from(self, place: Place) -> tuple[int | None, int | None]:
+        """How many steps more, and the epoch to end with where nobody knows how many they are."""
+        if self.steps is not None:
+            return max(0, self.steps - place.step if self.total else self.steps), None
+        epochs = 10 if self.epochs is None else self.epochs
+        if not place.known:
+            return None, epochs if self.total else place.epoch + epochs
+        steps = epochs * place.steps_per_epoch
+        before = place.epoch * place.steps_per_epoch + place.position
+        return max(0, steps - before) if self.total else steps, None

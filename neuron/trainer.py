@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import pathlib
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from jaxtyping import PyTree
 
 from neuron.average import Average, decay, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
+from neuron.checkpoint import Path, Saved, Snapshot, described, found, newest, write
+from neuron.clock import Clock
 from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
 from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
@@ -28,15 +31,14 @@ from neuron.metrics import by_name
 from neuron.models import batch_axis, check_state, prediction_like, renewed
 from neuron.objectives import Objective, as_objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
-from neuron.place import Place
-from neuron.rows import UNKNOWN, Cut
+from neuron.place import Goal, Place
 from neuron.run import Run, copied, ready
 from neuron.samplers import Sampler
 from neuron.selection import Selection, parameters, partitioned
 from neuron.slices import Pace
 from neuron.state import TrainState, initial_state
 from neuron.step import Scoring, Task, checked_precision
-from neuron.trees import as_device, kept, on_entry, refuse_ties, refuse_unhashable
+from neuron.trees import as_device, kept, on_entry, paths, refuse_ties, refuse_unhashable
 from neuron.types import (
     Batch,
     Device,
@@ -49,6 +51,20 @@ from neuron.types import (
 
 # How many rows are evaluated or predicted together where nobody says.
 _BATCH_SIZE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What a fit trains on: a loader, and the same data a step at a time; and how many steps of it
+    were taken beyond the run's own number."""
+
+    loader: DataLoader
+    steps_of: DataLoader
+    beyond: int
+
+    def taken(self, step: int) -> int:
+        """How many steps of it the run has taken at a step."""
+        return step + self.beyond
 
 
 class Trainer:
@@ -162,14 +178,23 @@ class Trainer:
         self._place = Place()
         self._place.move_to(state)
         self.history = self._new_history()
+        # Of the fit that runs, or of the last one.
+        self.clock = Clock()
         self.final_step: int | None = 0
         self.stopped: str | None = None
+        # Whether all hooks of the last look have been called: what is saved then goes on exactly.
+        self.at_rest = True
         self._run: Run | None = None
         # Those of the table that was trained on last: a prediction takes another one's by name.
         self._columns: Columns | None = None
         self._checked: weakref.WeakSet[DataLoader] = weakref.WeakSet()
         # How many steps of each were taken: a stream that runs on goes on behind them.
         self._taken: weakref.WeakKeyDictionary[DataLoader, int] = weakref.WeakKeyDictionary()
+        self._fitted: Fitted | None = None
+        # What a checkpoint holds of the metrics, until a fit makes room for it.
+        self._metrics_of: Saved | None = None
+        # How many fits have come to their end, and the optimizer as it was handed over.
+        self._fits, self._optimizer_given = 0, self._optimizer
 
     @property
     def step(self) -> int:
@@ -226,21 +251,55 @@ class Trainer:
         other.history = self._new_history()
         return other
 
+    def save(self, path: Path) -> None:
+        """Writes the run into a file, from which `restore` goes on: weights, the states of
+        optimizer, model and averages, numbers that were set, history, and what callbacks remember.
+
+        The file is written whole or not at all; when this returns it is on the disk.
+
+        **Raises:**
+
+        - `CheckpointError` for a file that can not be written, and for what it can not hold.
+        """
+        write(pathlib.Path(path), self._snapshot().encoded())
+
+    def restore(self, path: Path) -> None:
+        """Goes back, or on, to where a checkpoint stands. The next fit is a new one, in which the
+        callbacks begin anew.
+
+        **Arguments:**
+
+        - `path`: a file, or a directory of `Checkpoint`, of which the newest one is taken.
+
+        **Raises:**
+
+        - `CheckpointError` for what is no checkpoint of a run, is damaged, or does not fit this
+            trainer: each leaf that does not is named.
+        """
+        if self._run is not None:
+            raise RuntimeError("`Trainer.restore()` changes the run; call it between fits.")
+        self._put_back(found("Trainer.restore(path)", path))
+
     def fit(
         self,
         loader: DataLoader | tuple[PyTree, ...],
         *,
         epochs: int | None = None,
         steps: int | None = None,
-        validation: DataLoader | tuple[PyTree, ...] | None = None,
+        validation: Any = None,
+        resume_from: Path | None = None,
     ) -> History:
         """Trains that many more epochs or steps; 10 epochs if neither is given.
 
         **Arguments:**
 
         - `loader`: a `DataLoader`, or a tuple of arrays that makes one.
-        - `epochs`, `steps`: how much more to train; one of them.
-        - `validation`: data that is evaluated at the end of each epoch.
+        - `epochs`, `steps`: how much more to train; one of them. With `resume_from`, how much in
+            all.
+        - `validation`: data that is evaluated at the end of each epoch, as `evaluate` takes it.
+        - `resume_from`: a directory of `Checkpoint`. The fit goes on at the newest one that is
+            whole, if there is any, as if it had never been stopped. Of several fits of one trainer,
+            those before the one that wrote it train nothing.
 
         **Returns:**
 
@@ -251,6 +310,7 @@ class Trainer:
         - `NonFiniteLossError` at a step whose loss or gradients are not finite; its `locate` finds
             out why.
         - `ValueError` or `TypeError` before the first step, for what can not be meant.
+        - `CheckpointError` for a checkpoint of a run with other parts than this one's.
         - `KeyboardInterrupt` after Ctrl-C and `Terminated` after SIGTERM, within half a second and
             the step under way; a function of your own that handles the signal is called there
             instead. A second one is handled at once.
@@ -259,24 +319,44 @@ class Trainer:
             raise RuntimeError(
                 "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
             )
+        goal = Goal(epochs, steps, total=resume_from is not None)
+        clock = Clock()
         loader = as_loader("Trainer.fit(loader)", loader)
         loader.refuse_spent("Trainer.fit(loader)")
         self._check(loader)
         steps_of = loader.in_groups(self._accumulate)
-        more, last_epoch = self._goal(epochs, steps, steps_of.cut)
+        self._fitted = Fitted(loader, steps_of, 0)
+        resumed = None
+        if resume_from is not None:
+            resumed = newest("Trainer.fit(resume_from=...)", resume_from, self.step)
+        if resumed is not None and resumed.fits > self._fits:
+            self._fits += 1
+            return self.history
+        if resumed is not None and resumed.fits < self._fits:
+            resumed = None
+        if resumed is not None:
+            resumed.refuse_other(self._configuration())
+            loader.go_to("Trainer.fit(resume_from=...)", resumed.position)
+            self._put_back(resumed)
+            self._taken[loader] = resumed.taken
         self._columns = loader.columns
         microbatch = steps_of.batch_size // self._accumulate
         check_batches(self._scoring, self.model, steps_of, microbatch)
         anew = loader.streamed and loader not in self._taken
         self._place.cut(steps_of.cut.steps_per_epoch, anew=anew)
-        first = self.step
+        more, last_epoch = goal.more_from(self._place)
+        self._fitted = Fitted(loader, steps_of, self._taken.get(loader, 0) - self.step)
         error: BaseException | None = None
         with contextlib.ExitStack() as stack:
+            self.clock = stack.enter_context(clock)
             validate = None
             if validation is not None:
-                validate = self._validation("Trainer.fit(validation=...)", validation, stack)
-            feed = stack.enter_context(self._feed(loader, steps_of, more))
+                with clock("validation"):
+                    validate = self._validation("Trainer.fit(validation=...)", validation, stack)
+            with clock("input"):
+                feed = stack.enter_context(self._feed(loader, steps_of, more))
             run = self._begin(steps_of, feed, more)
+            self.stopped = None if resumed is None else resumed.stopped
             interrupts = stack.enter_context(Interrupts())
             self._run = run
             scoring, recorded = self._scoring, self._run.program.record
@@ -292,6 +372,7 @@ class Trainer:
                     metrics={n: m for n, m in scoring.metrics.items() if n not in recorded},
                     task=lambda sampler: self._task(steps_of, sampler),
                     validate=validate,
+                    resumed=resumed,
                 )
             except BaseException as raised:
                 error = raised
@@ -300,17 +381,20 @@ class Trainer:
                 raise
             finally:
                 self._state, self._run = self._run.state, None
-                self._taken[loader] = self._taken.get(loader, 0) + self.step - first
-                self._hooks.close(self, error)
+                self._taken[loader] = self._fitted.taken(self.step)
+                with clock("callbacks"):
+                    self._hooks.close(self, error)
+        self._fits += 1
         return self.history
 
-    def evaluate(self, loader: DataLoader | tuple[PyTree, ...]) -> Logs:
+    def evaluate(self, loader: Any) -> Logs:
         """The loss and the metrics over every row of the data, once each and in their order, in
         inference mode.
 
         **Arguments:**
 
-        - `loader`: a `DataLoader`, whose sampler plays no part, or a tuple of arrays.
+        - `loader`: a `DataLoader`, whose sampler plays no part; a tuple of arrays; or, after a fit
+            on a table, a table that has the same columns.
 
         **Returns:**
 
@@ -409,21 +493,54 @@ class Trainer:
     def _new_history(self) -> History:
         return History(finisher(self._scoring.objective), self._scoring.metrics)
 
-    def _goal(
-        self, epochs: int | None, steps: int | None, cut: Cut
-    ) -> tuple[int | None, int | None]:
-        """How many steps to take, and the epoch to end with where the steps are not known."""
-        if epochs is not None and steps is not None:
-            raise ValueError(
-                f"`Trainer.fit()` takes epochs or steps, not both; got epochs={epochs}, "
-                f"steps={steps}."
-            )
-        if steps is not None:
-            return whole_number("Trainer.fit(steps=...)", steps, least=0), None
-        epochs = 10 if epochs is None else whole_number("Trainer.fit(epochs=...)", epochs, least=0)
-        if cut.steps_per_epoch != UNKNOWN:
-            return epochs * cut.steps_per_epoch, None
-        return None, self.epoch + epochs
+    def _snapshot(self) -> Snapshot:
+        """The run as a checkpoint holds it."""
+        fitted = self._fitted
+        taken = 0 if fitted is None else fitted.taken(self.step)
+        return Snapshot(
+            state=self.state,
+            frozen=self._frozen,
+            optimizer=self._optimizer,
+            step=self.step,
+            steps_per_epoch=self._place.steps_per_epoch,
+            fits=self._fits,
+            ending=self._place.ending,
+            taken=taken,
+            position=None if fitted is None else fitted.loader.position(self._place, taken),
+            stopped=self.stopped,
+            history=self.history.state_dict(),
+            callbacks=self._hooks.state_dicts(),
+            configuration=self._configuration(),
+        )
+
+    def _put_back(self, saved: Saved) -> None:
+        history = self._new_history()
+        history.load_state_dict(saved.history)
+        state = on_entry(saved.state(self._state), self._device)
+        frozen = on_entry(saved.tree("frozen", self._frozen), self._device)
+        self._optimizer = saved.tree("optimizer", self._optimizer)
+        self._state, self._frozen, self.history = state, frozen, history
+        self._metrics_of = saved
+        self._place.move_to(state)
+        self._place.steps_per_epoch, self._place.ending = saved.steps_per_epoch, saved.ending
+
+    def _configuration(self) -> dict[str, str]:
+        """The parts as text: where they differ, a run is another one."""
+        scoring, state = self._scoring, self._state
+        parts = {
+            "model": described(self.model, contents=False),
+            "choice of trained leaves": ", ".join(path for path, _ in paths(state.params)),
+            "loss": described(scoring.objective),
+            "metrics": described(scoring.metrics),
+            "optimizer": described(self._optimizer_given),
+            "accumulate": described(self._accumulate),
+            "average": described(self._average),
+            "precision": described(scoring.precision),
+            "seed": described(self._seed),
+            "nonfinite": described(self._nonfinite == "skip"),
+        }
+        data = {} if self._fitted is None else self._fitted.steps_of.parts()
+        return parts | {name: described(part) for name, part in data.items()}
 
     def _feed(self, loader: DataLoader, steps_of: DataLoader, more: int | None) -> Feed:
         scoring, model_state = self._scoring, self.model_state
@@ -439,20 +556,24 @@ class Trainer:
         )
 
     def _begin(self, loader: DataLoader, feed: Feed, more: int | None) -> Run:
-        if feed.left == 0 and not feed.renew(lambda: None):
+        with self.clock("input"):
+            ready_at_all = feed.left > 0 or feed.renew(lambda: None)
+        if not ready_at_all:
             raise ValueError("`Trainer.fit(loader)` must have at least one batch; got none.")
         task = self._task(loader, feed.sampler)
         state = on_entry(self._place.put_into(self._state), self._device)
         state = ready(state, task, feed.data)
+        if self._metrics_of is not None:
+            state = dataclasses.replace(state, metrics=self._metrics_of.metrics(state.metrics))
+            self._metrics_of = None
         # Buffers are donated from here on; the copy leaves alone what the user may still hold.
         state = copied(on_entry(state, self._device))
         self.final_step = None if more is None else self.step + more
-        self.stopped = None
         return Run(state, task, feed.data)
 
     def _held_out(self, call: str, data: Any) -> tuple[DataLoader, int]:
         """Data to evaluate, and how many rows are computed together."""
-        loader = as_loader(call, data)
+        loader = as_loader(call, data, self._columns)
         loader.refuse_spent(call)
         self._check(loader)
         batch_size = loader.batch_size if loader is data else _BATCH_SIZE

@@ -18,8 +18,8 @@ GROUND = {
     "evaluation", "summaries", "labels",
 }  # fmt: skip
 UPPER = {
-    "data", "history", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder", "demands", "splits", "preprocessing", "origin",
+    "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
+    "trainer", "finder", "demands", "splits", "preprocessing", "clock", "origin",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
@@ -124,6 +124,7 @@ def test_the_ground_floor_is_pure(file):
 def test_the_upper_floor_needs_jax_and_the_standard_library(file):
     optional = {
         "callbacks": {"tqdm"},
+        "checkpoint": {"safetensors", "ml_dtypes"},
         "plotting": {"matplotlib"},
         "splits": {"narwhals"},
         "data": {"narwhals", "pyarrow"},
@@ -189,7 +190,8 @@ from jax._src import xla_bridge
 neuron.SGD(0.1, momentum=0.9), neuron.Adam(), neuron.AdamW()
 neuron.Huber(), neuron.CrossEntropy(), neuron.Bootstrap(1), neuron.Shuffle(1)
 assert not xla_bridge.backends_are_initialized()
-loaded = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype"} & set(sys.modules)
+heavy = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype"}
+loaded = (heavy | {"tensorboardX", "wandb", "mlflow"}) & set(sys.modules)
 assert not loaded, loaded
 import jax
 jax.devices()

@@ -13,6 +13,7 @@ SHORT = {
     "diabetes.py": ["--epochs", "300"],
     "digits.py": ["--epochs", "3"],
     "fine_tuning.py": ["--epochs", "30"],
+    "logging_a_run.py": ["--epochs", "6"],
     "parquet.py": ["--rows", "500000"],
     "pendulum.py": ["--steps", "3000"],
     "polars_frame.py": ["--epochs", "8"],
@@ -71,6 +72,13 @@ def test_fine_tuning(tmp_path):
     scores = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("held-out")]
     assert len(scores) == 4
     assert all(0.4 < score < 1 for score in scores)
+
+
+def test_logging_a_run(tmp_path):
+    out = run("logging_a_run.py", tmp_path)
+    assert out.startswith("fit ")
+    assert out.endswith("the same after a stop: True\n")
+    assert (tmp_path / "logging_a_run.png").exists()
 
 
 def test_pendulum(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from neuron.callbacks.callback import Logs
 
@@ -32,6 +33,14 @@ class Best:
         """Nothing has been seen yet."""
         self.value = math.inf if self.mode == "min" else -math.inf
         self.epoch = epoch
+
+    def state_dict(self) -> dict[str, float | int]:
+        """What a checkpoint holds."""
+        return {"value": self.value, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes it back."""
+        self.value, self.epoch = state["value"], state["epoch"]
 
     def name(self, logs: Logs) -> str:
         """What is monitored.

@@ -1,7 +1,8 @@
 """Hooks that look at a run, and who is called when."""
 
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,8 +31,9 @@ class Callback:
     ```
     """
 
-    # How many steps lie between two calls of `on_step_end`; `None` takes what comes: a call
-    # whenever the host looks anyway, a few times a second.
+    # How many steps lie between two calls of `on_step_end`, and at which `on_look_end` is called at
+    # the least; `None` takes what comes: a call whenever the host looks anyway, a few times a
+    # second.
     every: int | None = 1
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
@@ -49,11 +51,23 @@ class Callback:
     def on_epoch_end(self, trainer: "Trainer", logs: Logs) -> None:
         """After an epoch and its validation, with the epoch's row of the history."""
 
+    def on_look_end(self, trainer: "Trainer") -> None:
+        """Whenever the host has looked, after all other hooks of all callbacks there: what
+        `trainer.save` writes now goes on exactly."""
+
     def on_fit_end(self, trainer: "Trainer") -> None:
         """At the end of a fit, however it ended."""
 
     def on_exception(self, trainer: "Trainer", error: BaseException) -> None:
         """When a fit is ended by an error, before `on_fit_end`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the callback remembers, for a checkpoint: numbers, strings, arrays, lists and dicts
+        of them. Nothing, unless it is overridden."""
+        return {}
+
+    def load_state_dict(self, trainer: "Trainer", state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave, after `on_fit_begin`, when a fit resumes."""
 
 
 class Hooks:
@@ -72,11 +86,13 @@ class Hooks:
     def on(self, hook: str) -> list[Callback]:
         """The callbacks that override a hook."""
         empty = getattr(Callback, hook)
-        return [c for c in self.callbacks if getattr(type(c), hook) is not empty]
+        own = lambda callback: getattr(getattr(callback, hook), "__func__", None)
+        return [callback for callback in self.callbacks if own(callback) is not empty]
 
     def next_look(self, step: int, last: int | None) -> int:
-        """The first step after this one at which an `on_step_end` is due, or the last one."""
-        every = [c.every for c in self.on("on_step_end") if c.every is not None]
+        """The first step after this one at which a callback wants to look, or the last one."""
+        looking = (*self.on("on_step_end"), *self.on("on_look_end"))
+        every = [c.every for c in looking if c.every is not None]
         far = step + (1 << 62) if last is None else last
         return min([far, *(step - step % n + n for n in every)])
 
@@ -84,16 +100,46 @@ class Hooks:
         """The callbacks whose `on_step_end` is due now."""
         return [c for c in self.on("on_step_end") if c.every is None or step % c.every == 0]
 
+    def state_dicts(self) -> dict[str, dict[str, Any]]:
+        """What the callbacks remember, by their kinds."""
+        states = {name: callback.state_dict() for name, callback in self._named().items()}
+        return {name: state for name, state in states.items() if state}
+
+    def load_state_dicts(self, trainer: "Trainer", states: dict[str, dict[str, Any]]) -> None:
+        """Hands back what they remembered. One of a kind that was not there begins anew, and what
+        nobody takes is warned about."""
+        named = self._named()
+        for name, state in states.items():
+            if name in named:
+                named[name].load_state_dict(trainer, state)
+            else:
+                warnings.warn(
+                    f"The checkpoint holds what a {name} remembered; there is none in "
+                    "`Trainer(callbacks=...)`.",
+                    stacklevel=2,
+                )
+
+    def _named(self) -> dict[str, Callback]:
+        """The callbacks by their kinds; of several of one kind, the later ones are numbered."""
+        named: dict[str, Callback] = {}
+        for callback in self.callbacks:
+            kind = type(callback).__qualname__
+            before = sum(type(other) is type(callback) for other in named.values())
+            named[f"{kind} {before + 1}" if before else kind] = callback
+        return named
+
     def close(self, trainer: "Trainer", error: BaseException | None) -> None:
         """Tells every callback that the fit is over. The first error reaches the user, the fit's
         own before all others, and carries the later ones as notes."""
         first = error
-        for callback in self.callbacks:
-            try:
-                if error is not None:
+        # All hear of an error before anybody ends the fit, and may put other weights into it.
+        if error is not None:
+            for callback in self.callbacks:
+                try:
                     callback.on_exception(trainer, error)
-            except Exception as later:
-                first = _noted(first, later)
+                except Exception as later:
+                    first = _noted(first, later)
+        for callback in self.callbacks:
             try:
                 callback.on_fit_end(trainer)
             except Exception as later:

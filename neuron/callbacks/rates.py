@@ -74,6 +74,14 @@ class ReduceLROnPlateau(Callback):
             self._lower(trainer)
             self._cooling, self._waited = self.cooldown, 0
 
+    def state_dict(self) -> dict[str, Any]:
+        counts = {"waited": self._waited, "cooling": self._cooling}
+        return {"best": self._best.state_dict(), **counts}
+
+    def load_state_dict(self, trainer: "Trainer", state: dict[str, Any]) -> None:
+        self._best.load_state_dict(state["best"])
+        self._waited, self._cooling = state["waited"], state["cooling"]
+
     def _lower(self, trainer: "Trainer") -> None:
         def lower(rate: Any) -> float:
             # A rate that is below the least already stays as it is.
@@ -113,6 +121,12 @@ class LearningRateLogger(Callback):
 
     def on_epoch_end(self, trainer: "Trainer", logs: Logs) -> None:
         self._tell(trainer, logs)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"told": self._told}
+
+    def load_state_dict(self, trainer: "Trainer", state: dict[str, Any]) -> None:
+        self._told = state["told"]
 
     def _tell(self, trainer: "Trainer", logs: Logs) -> None:
         rates = {name: value for name, value in logs.items() if is_rate(name)}

@@ -1,9 +1,12 @@
 """Stopping early."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import PyTree
 
 from neuron.callbacks.best import Best
 from neuron.callbacks.callback import Callback, Logs
+from neuron.checkpoint import by_path, from_paths
 from neuron.state import TrainState
 from neuron.types import whole_number
 
@@ -66,7 +69,25 @@ class EarlyStopping(Callback):
                 f"{self.best_epoch}"
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        kept = self._best_state
+        return {
+            "best": self._best.state_dict(),
+            "weights": None if kept is None else by_path(_weights(kept)),
+        }
+
+    def load_state_dict(self, trainer: "Trainer", state: dict[str, Any]) -> None:
+        self._best.load_state_dict(state["best"])
+        if state["weights"] is not None:
+            now = trainer.snapshot()
+            params, model_state, average = from_paths(_weights(now), state["weights"])
+            self._best_state = now.changed(params, model_state, now.opt_state, average)
+
     def on_fit_end(self, trainer: "Trainer") -> None:
         if self._best_state is not None:
             trainer.state = trainer.state.with_weights_of(self._best_state)
             self._best_state = None
+
+
+def _weights(state: TrainState) -> tuple[PyTree, PyTree, PyTree]:
+    return state.params, state.model_state, state.average

@@ -72,6 +72,9 @@ class ByRows(Supply):
         drawn = draw_ahead(self.sampler, words(0), last, self.cut, 1)
         return int(np.sum(np.asarray(drawn) >= 0))
 
+    def drawn_by(self) -> Sampler:
+        return self.sampler
+
     @property
     def rows(self) -> int:
         return len(self.sampler.covered(len(self.source)))

@@ -28,6 +28,7 @@ from neuron.data.supply import (
     padded,
     recut,
 )
+from neuron.place import Place
 from neuron.rows import UNKNOWN, Cut
 from neuron.types import Batch
 
@@ -119,6 +120,20 @@ class ByStream(Supply):
                 f"`{call}` is read at the end of each epoch; got a generator, which can be read "
                 "once only. Hand over what can be iterated over again, a neuron.Stream."
             )
+
+    def position(self, place: Place, taken: int) -> Any:
+        if self._given is None:
+            return self._passes.position(place.epoch, place.position * self._group)
+        return self._passes.position(*self._passes.place_of(taken * self._group))
+
+    def go_to(self, call: str, position: Any) -> None:
+        if isinstance(self.stream, OneShot):
+            raise ValueError(
+                f"`{call}` goes on in the middle of the data; got a generator, which can only be "
+                "read from its beginning. Hand over what can be iterated over again, a "
+                "neuron.Stream."
+            )
+        self._passes.go_to(position)
 
     def _pieces(self, wanted: Wanted) -> Generator[Piece, None, None]:
         size = self.cut.batch_size

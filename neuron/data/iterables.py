@@ -133,6 +133,15 @@ class Batches(Stream):
                 if given > first:
                     yield batch
 
+    def position(self, epoch: int, batch: int) -> Any:
+        # The last mark before it: the others were made ahead of it, or are of no more use.
+        marks = [(n, s) for (e, n), s in self._marks.copy().items() if e == epoch and n <= batch]
+        return max(([epoch, *mark] for mark in marks), key=lambda mark: mark[1], default=None)
+
+    def go_to(self, position: Any) -> None:
+        epoch, given, state = position
+        self._marks[epoch, given] = state
+
     def _mark(self, epoch: int, given: int, state: Any) -> None:
         self._marks[epoch, given] = state
         if len(self._marks) > _MARKS:

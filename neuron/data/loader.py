@@ -12,6 +12,7 @@ from neuron.data.kinds import as_kind
 from neuron.data.options import Options
 from neuron.data.prefetch import Prefetched
 from neuron.data.supply import Check, Wanted, accepted
+from neuron.place import Place
 from neuron.rows import UNKNOWN, Cut
 from neuron.samplers import Sampler
 from neuron.types import Batch
@@ -258,6 +259,24 @@ class DataLoader:
     def feed(self, wanted: Wanted) -> Feed:
         """What feeds the program."""
         return self._supply.feed(wanted)
+
+    def parts(self) -> dict[str, Any]:
+        """What decides which rows make which batch, and what is done to them."""
+        return {"data": self.cut, "sampler": self._supply.drawn_by(), "transform": self.transform}
+
+    def position(self, place: Place, taken: int) -> Any:
+        """What the data needs, beside the number of steps taken, to go on from a place in a new
+        process: numbers, strings, bytes, lists and dicts; `None` for nothing."""
+        return self._supply.position(place, taken)
+
+    def go_to(self, call: str, position: Any) -> None:
+        """Takes that back.
+
+        **Raises:**
+
+        - `ValueError` for data that can not go on in a new process.
+        """
+        self._supply.go_to(call, position)
 
     def close(self) -> None:
         """Lets go of files; they are opened again where they are needed."""

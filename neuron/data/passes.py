@@ -81,6 +81,27 @@ class Passes:
                 return
             first = max(0, first - length)
 
+    def place_of(self, number: int) -> tuple[int, int]:
+        """In which pass that batch of all of them is, and which one there: as far as it is known
+        how long the passes are."""
+        for epoch in itertools.count():
+            length = self._lengths.get(epoch)
+            if length is None or number < length or length == 0:
+                return epoch, number
+            number -= length
+        raise AssertionError("counting has no end")
+
+    def position(self, epoch: int, batch: int) -> Any:
+        """What helps to go on from a batch in a new process."""
+        lengths = [[pass_, length] for pass_, length in self._lengths.copy().items()]
+        return {"lengths": lengths, "stream": self._stream.position(epoch, batch)}
+
+    def go_to(self, position: Any) -> None:
+        """Takes it back."""
+        self._lengths = dict(position["lengths"])
+        if position["stream"] is not None:
+            self._stream.go_to(position["stream"])
+
     def _begin(self, epoch: int, first: int) -> _Begun | None:
         rest = iter(self._stream.batches_from(epoch, first))
         for rows in rest:

@@ -114,6 +114,14 @@ class Stream(abc.ABC):
         with closing(batches):
             yield from itertools.islice(batches, first, None)
 
+    def position(self, epoch: int, batch: int) -> Any:
+        """What a checkpoint is to hold, for `batches_from` to be quick in a new process: numbers,
+        strings, bytes, lists and dicts. It may be asked for while batches are being read ahead."""
+        del epoch, batch
+
+    def go_to(self, position: Any) -> None:
+        """Takes back what `position` gave, before any batch is asked for."""
+
     def length(self) -> int | None:
         """How many batches a pass has, if that is known before it has been made."""
         return None

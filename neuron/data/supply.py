@@ -13,6 +13,7 @@ from neuron.data.feed import Chunk, Feed, Layout
 from neuron.data.memory import aligned
 from neuron.place import Place
 from neuron.rows import Cut, as_batch
+from neuron.samplers import Sampler
 from neuron.types import Batch, Device
 
 
@@ -62,6 +63,10 @@ class Supply(abc.ABC):
     def smallest_batch(self) -> int:
         """How many rows the smallest batch has, as far as is known; the others are full."""
 
+    def drawn_by(self) -> Sampler | None:
+        """What says which rows make a batch, where they can be read in any order."""
+        return None
+
     @property
     @abc.abstractmethod
     def rows(self) -> int | None:
@@ -92,6 +97,14 @@ class Supply(abc.ABC):
         """Refuses data that was read before and can not begin anew; with `again`, any data that
         could not be read a second time."""
         del call, again
+
+    def position(self, place: Place, taken: int) -> Any:
+        """What is needed beside the number of steps to go on from a place in a new process."""
+        del place, taken
+
+    def go_to(self, call: str, position: Any) -> None:
+        """Takes it back; `ValueError` where nothing can go on in a new process."""
+        del call, position
 
     @abc.abstractmethod
     def feed(self, wanted: Wanted) -> Feed:

@@ -1,0 +1,139 @@
+"""Runs in files: everything that the rest of a run depends on, and how it is put back."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import PyTree
+
+from neuron.checkpoint.configuration import digest
+from neuron.checkpoint.format import encode
+from neuron.checkpoint.leaves import Leaves, filled
+from neuron.checkpoint.models import leaves_of
+from neuron.checkpoint.plain import packed, unpacked
+from neuron.checkpoint.versions import versions
+from neuron.errors import CheckpointError
+from neuron.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """A run at rest.
+
+    - `state`, `frozen`, `optimizer`: trees, of which the arrays and the numbers are kept.
+    - `step`: how many steps it has taken; `steps_per_epoch`: how the data is cut, 0 if unknown.
+    - `fits`: how many fits came to their end before.
+    - `ending`: whether the end of the last epoch is still to come, its validation interrupted.
+    - `taken`: how many steps it has taken of the data that it is trained on; `position`: what that
+        data needs to go on, beside.
+    - `stopped`: why it was ended, if it was.
+    - `history`, `callbacks`: what these remember: numbers, strings, arrays, lists and dicts.
+    - `configuration`: its parts as text.
+    """
+
+    state: TrainState
+    frozen: PyTree
+    optimizer: PyTree
+    step: int
+    steps_per_epoch: int
+    fits: int
+    ending: bool
+    taken: int
+    position: Any
+    stopped: str | None
+    history: dict[str, Any]
+    callbacks: dict[str, Any]
+    configuration: dict[str, str]
+
+    def encoded(self) -> bytes:
+        """As the bytes of a file.
+
+        **Raises:**
+
+        - `CheckpointError` for what a file can not hold.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        leaves = Leaves({}, {}, {})
+        for name in ("state", "frozen", "optimizer"):
+            leaves |= Leaves.of(getattr(self, name), name)
+        facts = {
+            "kind": "run",
+            "step": self.step,
+            "versions": versions(),
+            "digest": digest(self.configuration),
+            "configuration": self.configuration,
+            "steps_per_epoch": self.steps_per_epoch,
+            "fits": self.fits,
+            "ending": self.ending,
+            "taken": self.taken,
+            "stopped": self.stopped,
+            "numbers": packed(leaves.numbers, "", {}),
+            "keys": leaves.keys,
+        }
+        for name in ("position", "history", "callbacks"):
+            facts[name] = packed(getattr(self, name), name, arrays)
+        return encode(leaves.arrays | arrays, facts)
+
+
+class Saved:
+    """A run as a file holds it."""
+
+    def __init__(self, shown: str, arrays: dict[str, np.ndarray], facts: dict[str, Any]):
+        self.shown = shown
+        self._arrays, self._facts = arrays, facts
+        try:
+            self._leaves = leaves_of(arrays, facts)
+            self.step: int = facts["step"]
+            self.steps_per_epoch: int = facts["steps_per_epoch"]
+            self.fits: int = facts["fits"]
+            self.ending: bool = facts["ending"]
+            self.taken: int = facts["taken"]
+            self.stopped: str | None = facts["stopped"]
+            self.configuration: dict[str, str] = facts["configuration"]
+            self.position, self.history, self.callbacks = (
+                unpacked(facts[name], arrays) for name in ("position", "history", "callbacks")
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{shown} lacks what a run needs: {error!r}.") from error
+
+    def tree(self, name: str, like: PyTree) -> PyTree:
+        """One of the trees.
+
+        **Raises:**
+
+        - `CheckpointError` that names each leaf that does not fit.
+        """
+        return filled(like, self._leaves, self.shown, name)
+
+    def state(self, like: TrainState) -> TrainState:
+        """The state, but for what its metrics hold."""
+        apart = dataclasses.replace(like, metrics={})
+        return filled(apart, self._leaves.without("state.metrics"), self.shown, "state")
+
+    def metrics(self, like: dict[str, PyTree]) -> dict[str, PyTree]:
+        """What the metrics hold of the epoch under way."""
+        return self.tree("state.metrics", like)
+
+    def refuse_other(self, configuration: dict[str, str]) -> None:
+        """Refuses to go on with other parts than the run had.
+
+        **Raises:**
+
+        - `CheckpointError` that says which part differs.
+        """
+        for name, text in configuration.items():
+            before = self.configuration.get(name, text)
+            if before != text:
+                raise CheckpointError(
+                    f"{self.shown} is of a run with another {name}: it had {_short(before, text)} "
+                    f"and this one has {_short(text, before)}. To go on with other parts all the "
+                    "same, use `trainer.restore(path)`."
+                )
+
+
+def _short(text: str, other: str) -> str:
+    """A text from where it differs, or a little before it."""
+    first = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), 0)
+    start = max(0, text.rfind("(", 0, first), text.rfind(", ", 0, first))
+    shown = text[start : start + 160].lstrip("(, ")
+    return f"`{'...' if start else ''}{shown}{'...' if len(text) > start + 160 else ''}`"
