@@ -72,7 +72,7 @@ def main(epochs: int, kills: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--directory", type=pathlib.Path)
     given = parser.parse_args()

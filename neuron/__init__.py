@@ -23,6 +23,7 @@ from neuron.data import Source as Source
 from neuron.data import Stream as Stream
 from neuron.errors import CheckpointError as CheckpointError
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
+from neuron.errors import Terminated as Terminated
 from neuron.exports import export as export
 from neuron.exports import export_onnx as export_onnx
 from neuron.exports import load_exported as load_exported
@@ -76,6 +77,7 @@ from neuron.optimizers import Adam as Adam
 from neuron.optimizers import AdamW as AdamW
 from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
+from neuron.origin import Origin as Origin
 from neuron.preprocessing import MinMax as MinMax
 from neuron.preprocessing import OneHot as OneHot
 from neuron.preprocessing import Preprocessed as Preprocessed

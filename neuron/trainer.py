@@ -22,8 +22,10 @@ from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
 from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
 from neuron.driving import drive
-from neuron.evaluation import evaluate, finisher, predict
+from neuron.errors import NonFiniteLossError
+from neuron.evaluation import at_once, evaluate, finisher, predict
 from neuron.history import History
+from neuron.interrupts import Interrupts
 from neuron.losses import Loss, MeanSquaredError
 from neuron.metrics import by_name
 from neuron.models import batch_axis, check_state, prediction_like, renewed
@@ -33,6 +35,7 @@ from neuron.place import Goal, Place
 from neuron.run import Run, copied, ready
 from neuron.samplers import Sampler
 from neuron.selection import Selection, parameters, partitioned
+from neuron.slices import Pace
 from neuron.state import TrainState, initial_state
 from neuron.step import Scoring, Task, checked_precision
 from neuron.trees import as_device, kept, on_entry, paths, refuse_ties, refuse_unhashable
@@ -126,7 +129,8 @@ class Trainer:
         - `device`: where to train, as a device or a platform's name; where JAX puts arrays by
             default if `None`.
         - `nonfinite`: what a loss or gradient that is not finite does: `"raise"` ends the fit
-            before that step, `"skip"` leaves the step's update out and counts it.
+            before that step, `"locate"` also finds where the first such value arose, and `"skip"`
+            leaves the step's update out and goes on, with the count in the history.
         - `progress`: whether to show a progress bar; if a terminal is attached, if `None`.
 
         **Raises:**
@@ -135,9 +139,9 @@ class Trainer:
         """
         if not callable(model):
             raise TypeError(f"`Trainer(model)` must be callable on one example; got {model!r}.")
-        if nonfinite not in ("raise", "skip"):
+        if nonfinite not in ("raise", "locate", "skip"):
             raise ValueError(
-                f"`Trainer(nonfinite=...)` must be 'raise' or 'skip'; got {nonfinite!r}."
+                f"`Trainer(nonfinite=...)` must be 'raise', 'locate' or 'skip'; got {nonfinite!r}."
             )
         # What is never trained can not drift apart: one scaling may serve inputs and targets.
         refuse_ties("Trainer(model)", parameters(model, eqx.is_array_like))
@@ -303,10 +307,13 @@ class Trainer:
 
         **Raises:**
 
-        - `NonFiniteLossError` at a step whose loss or gradients are not finite.
+        - `NonFiniteLossError` at a step whose loss or gradients are not finite; its `locate` finds
+            out why.
         - `ValueError` or `TypeError` before the first step, for what can not be meant.
         - `CheckpointError` for a checkpoint of a run with other parts than this one's.
-        - `KeyboardInterrupt` at a step boundary after Ctrl-C.
+        - `KeyboardInterrupt` after Ctrl-C and `Terminated` after SIGTERM, within half a second and
+            the step under way; a function of your own that handles the signal is called there
+            instead. A second one is handled at once.
         """
         if self._run is not None:
             raise RuntimeError(
@@ -347,9 +354,11 @@ class Trainer:
                 with clock("validation"):
                     validate = self._validation("Trainer.fit(validation=...)", validation, stack)
             with clock("input"):
-                feed = stack.enter_context(contextlib.closing(self._feed(loader, steps_of, more)))
-            self._run = self._begin(steps_of, feed, more)
+                feed = stack.enter_context(self._feed(loader, steps_of, more))
+            run = self._begin(steps_of, feed, more)
             self.stopped = None if resumed is None else resumed.stopped
+            interrupts = stack.enter_context(Interrupts())
+            self._run = run
             scoring, recorded = self._scoring, self._run.program.record
             try:
                 drive(
@@ -358,6 +367,7 @@ class Trainer:
                     feed,
                     self._place,
                     self._hooks,
+                    interrupts,
                     epochs=last_epoch,
                     metrics={n: m for n, m in scoring.metrics.items() if n not in recorded},
                     task=lambda sampler: self._task(steps_of, sampler),
@@ -366,6 +376,8 @@ class Trainer:
                 )
             except BaseException as raised:
                 error = raised
+                if self._nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
+                    raised.locate()
                 raise
             finally:
                 self._state, self._run = self._run.state, None
@@ -418,7 +430,7 @@ class Trainer:
         parts = (self.model, self.model_state, precision, transform, self._seed)
 
         def drawn(sample: int | None) -> PyTree:
-            with contextlib.closing(loader.read(batch_size)) as blocks:
+            with loader.read(batch_size) as blocks:
                 # A transform may look at the targets, where there are any.
                 needed = ((Batch(b.inputs, b.targets if transform else None), n) for b, n in blocks)
                 return predict(parts, batch_size, needed, sample)
@@ -492,6 +504,7 @@ class Trainer:
             step=self.step,
             steps_per_epoch=self._place.steps_per_epoch,
             fits=self._fits,
+            ending=self._place.ending,
             taken=taken,
             position=None if fitted is None else fitted.loader.position(self._place, taken),
             stopped=self.stopped,
@@ -509,7 +522,7 @@ class Trainer:
         self._state, self._frozen, self.history = state, frozen, history
         self._metrics_of = saved
         self._place.move_to(state)
-        self._place.steps_per_epoch = saved.steps_per_epoch
+        self._place.steps_per_epoch, self._place.ending = saved.steps_per_epoch, saved.ending
 
     def _configuration(self) -> dict[str, str]:
         """The parts as text: where they differ, a run is another one."""
@@ -524,7 +537,7 @@ class Trainer:
             "average": described(self._average),
             "precision": described(scoring.precision),
             "seed": described(self._seed),
-            "nonfinite": described(self._nonfinite),
+            "nonfinite": described(self._nonfinite == "skip"),
         }
         data = {} if self._fitted is None else self._fitted.steps_of.parts()
         return parts | {name: described(part) for name, part in data.items()}
@@ -567,30 +580,36 @@ class Trainer:
         check_held_out(call, self._scoring, loader, batch_size)
         return loader, batch_size
 
-    def _validation(self, call: str, data: Any, stack: contextlib.ExitStack) -> Callable[[], Logs]:
+    def _validation(
+        self, call: str, data: Any, stack: contextlib.ExitStack
+    ) -> Callable[[Pace], Logs]:
         """Evaluates the same rows again and again; those that live on the device stay there."""
         loader, batch_size = self._held_out(call, data)
         loader.refuse_spent(call, again=True)
         if not loader.on_device:
-            return lambda: self._evaluate(loader, batch_size)
+            return lambda pace: self._evaluate(loader, batch_size, pace)
         stack.enter_context(contextlib.closing(loader))
         placed = [
             (jax.device_put(block, self._device), count)
             for block, count in loader.blocks(batch_size, self._check_of(loader))
         ]
-        return lambda: self._evaluate_blocks(loader, batch_size, placed)
+        return lambda pace: self._evaluate_blocks(loader, batch_size, placed, pace)
 
-    def _evaluate(self, loader: DataLoader, batch_size: int) -> Logs:
-        with contextlib.closing(loader.read(batch_size, self._check_of(loader))) as blocks:
-            return self._evaluate_blocks(loader, batch_size, blocks)
+    def _evaluate(self, loader: DataLoader, batch_size: int, pace: Pace | None = None) -> Logs:
+        meanwhile = (lambda: None) if pace is None else pace.look
+        with loader.read(batch_size, self._check_of(loader), meanwhile) as blocks:
+            return self._evaluate_blocks(loader, batch_size, blocks, pace)
 
     def _evaluate_blocks(
-        self, loader: DataLoader, batch_size: int, blocks: Iterable[tuple[Batch, int]]
+        self,
+        loader: DataLoader,
+        batch_size: int,
+        blocks: Iterable[tuple[Batch, int]],
+        pace: Pace | None,
     ) -> Logs:
         parts = (self.model, self.model_state, self._scored(loader), self._seed)
-        return evaluate(
-            parts, batch_size, whole_blocks(self._scoring, blocks, batch_size), self.step
-        )
+        blocks = whole_blocks(self._scoring, blocks, batch_size)
+        return evaluate(parts, batch_size, blocks, self.step, at_once if pace is None else pace)
 
     def _task(self, loader: DataLoader, sampler: Sampler) -> Task:
         return on_entry(

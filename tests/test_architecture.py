@@ -15,11 +15,11 @@ GROUND = {
     "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models",
     "objectives", "optimizers", "rows", "samplers", "selection", "state", "kernel", "convolutions",
     "step", "run",
-    "evaluation", "summaries",
+    "evaluation", "summaries", "labels",
 }  # fmt: skip
 UPPER = {
     "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder", "demands", "splits", "preprocessing", "clock", "exports",
+    "trainer", "finder", "demands", "splits", "preprocessing", "clock", "exports", "origin",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers", "exports"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ import pytest
 from helpers import line
 
 import neuron
+from neuron.slices import Pace
 
 
 X, Y = line(103)
@@ -128,6 +130,44 @@ def test_the_last_epoch_is_ended_before_its_checkpoint_is_written(tmp_path):
     fit(tmp_path, *parts(), stop=24, checkpoint={"every": 18})
     resumed = fit(tmp_path, *parts())
     assert_same_run(resumed, fit(tmp_path / "whole", *parts()))
+
+
+@pytest.mark.parametrize("validation", [1, 3, "last"])
+@pytest.mark.parametrize("every", [1, 7, "epoch"])
+def test_a_validation_that_is_interrupted_is_made_again(tmp_path, monkeypatch, validation, every):
+    """Its checkpoint is of the epoch's last step, and the end of the epoch is still to come."""
+    made = itertools.count(1)
+
+    class Signals(Pace):
+        def __call__(self, number, wait):
+            if next(made) == validation:
+                signal.raise_signal(signal.SIGTERM)
+            yield from super().__call__(number, wait)
+
+    options = {"metrics": {"r2": neuron.R2()}, "average": 0.9}
+    whole = fit(tmp_path / "whole", *parts(), **options)
+    validation = whole.epoch if validation == "last" else validation
+    monkeypatch.setattr(neuron.driving, "Pace", Signals)
+    with pytest.raises(neuron.Terminated):
+        fit(tmp_path / "cut", *parts(), checkpoint={"every": every}, **options)
+    assert (tmp_path / "cut" / f"step-{6 * validation:012}.safetensors").exists()
+    resumed = fit(tmp_path / "cut", *parts(), checkpoint={"every": every}, **options)
+    assert next(made) == whole.epoch + 2
+    assert_same_run(resumed, whole)
+    assert resumed.optimizer.numbers() == whole.optimizer.numbers()
+
+
+def test_a_run_that_failed_goes_on_with_a_trainer_that_tells_why(tmp_path):
+    y = Y.copy()
+    y[40] = 3e38
+    data = lambda: neuron.DataLoader((X, y), 20, sampler=neuron.Sequential())
+    squared = {"loss": neuron.MeanSquaredError()}
+    with pytest.raises(neuron.NonFiniteLossError):
+        fit(tmp_path, data=data(), checkpoint={"every": 1}, **squared)
+    with pytest.raises(neuron.NonFiniteLossError) as caught:
+        fit(tmp_path, data=data(), nonfinite="locate", **squared)
+    assert caught.value.step == 2
+    assert caught.value.where.operation
 
 
 def test_layers_with_state_and_keys(tmp_path):

@@ -23,6 +23,7 @@ class Snapshot:
     - `state`, `frozen`, `optimizer`: trees, of which the arrays and the numbers are kept.
     - `step`: how many steps it has taken; `steps_per_epoch`: how the data is cut, 0 if unknown.
     - `fits`: how many fits came to their end before.
+    - `ending`: whether the end of the last epoch is still to come, its validation interrupted.
     - `taken`: how many steps it has taken of the data that it is trained on; `position`: what that
         data needs to go on, beside.
     - `stopped`: why it was ended, if it was.
@@ -36,6 +37,7 @@ class Snapshot:
     step: int
     steps_per_epoch: int
     fits: int
+    ending: bool
     taken: int
     position: Any
     stopped: str | None
@@ -62,6 +64,7 @@ class Snapshot:
             "configuration": self.configuration,
             "steps_per_epoch": self.steps_per_epoch,
             "fits": self.fits,
+            "ending": self.ending,
             "taken": self.taken,
             "stopped": self.stopped,
             "numbers": packed(leaves.numbers, "", {}),
@@ -83,6 +86,7 @@ class Saved:
             self.step: int = facts["step"]
             self.steps_per_epoch: int = facts["steps_per_epoch"]
             self.fits: int = facts["fits"]
+            self.ending: bool = facts["ending"]
             self.taken: int = facts["taken"]
             self.stopped: str | None = facts["stopped"]
             self.configuration: dict[str, str] = facts["configuration"]
