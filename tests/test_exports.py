@@ -115,6 +115,7 @@ CASES = {
     "an MLP for a number": lambda: (mlp(out="scalar"), rows(300, 6)),
     "a loop": lambda: (Recurrent(), rows(30, 5, 4)),
     "scaling in the model": preprocessed,
+    "eigenvalues": lambda: (Answering(dense(4, 9), eigenvalues), rows(20, 4)),
     "names": lambda: (Named(dense(3)), named_inputs()),
     "bfloat16": lambda: (in_bfloat16(mlp()), rows(30, 6)),
     "a layer that hands on keys": lambda: (
@@ -346,6 +347,11 @@ def answering(answer):
 def export(model=None, example=None, path="unused/model", **options):
     example = np.ones(2, F) if example is None else example
     neuron.export(dense(2) if model is None else model, example, path, **options)
+
+
+def eigenvalues(x):
+    matrix = x.reshape(3, 3)
+    return jnp.linalg.eigvalsh(matrix + matrix.T)
 
 
 def printing(x):

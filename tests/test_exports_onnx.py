@@ -82,8 +82,9 @@ MORE = {
     ),
     "keys that are split": lambda: (Splitting(dense(3), eqx.nn.Dropout(0.5)), rows(30, 3)),
 }
-# onnxruntime computes no bfloat16 on the CPU.
-ALL = {name: case for name, case in CASES.items() if name != "bfloat16"} | MORE
+# ONNX has no eigenvalues, and onnxruntime no bfloat16 on the CPU.
+NONE = ("bfloat16", "eigenvalues")
+ALL = {name: case for name, case in CASES.items() if name not in NONE} | MORE
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from neuron.exports.container import encode, write
+from neuron.checkpoint import Path, encode, write
 from neuron.exports.forward import (
     BATCH_SIZE,
     any_number,
@@ -32,7 +31,7 @@ _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 def export(
     model: Model,
     example: PyTree,
-    path: str | os.PathLike[str],
+    path: Path,
     *,
     model_state: ModelState = None,
     precision: str | None = None,
@@ -46,9 +45,9 @@ def export(
     exported(x)  # as trainer.predict(x)
     ```
 
-    The file holds the model in inference mode as a StableHLO program for any number of rows, and
-    its arrays. What is part of the model, such as the scaling of a `Preprocessed`, travels along;
-    code of the model's own does not. The file is written whole or not at all.
+    The file is a safetensors file: the model in inference mode as a StableHLO program for any
+    number of rows, and its arrays by path. What is part of the model, such as the scaling of a
+    `Preprocessed`, travels along. The file is written whole or not at all.
 
     **Arguments:**
 
@@ -84,9 +83,10 @@ def export(
         "exact": _exported(model, outputs, platforms, arrays, call.rows(BATCH_SIZE)),
     }
     refuse_nodes("export(model)(example)", programs["exact"].out_tree)
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")}
     content = {name: np.frombuffer(one.serialize(), np.uint8) for name, one in programs.items()}
     content |= {name: np.asarray(array) for name, array in call.arrays.items()}
-    facts = {"kind": "exported", "versions": _versions(), "order": list(call.arrays)}
+    facts = {"kind": "exported", "versions": versions, "order": list(call.arrays)}
     write(pathlib.Path(path), encode(content, facts))
 
 
@@ -99,11 +99,6 @@ def _checked_platforms(platforms: Sequence[str] | None) -> Sequence[str] | None:
             f"`export(platforms=...)` must be some of {list(_PLATFORMS)}; got {platforms!r}."
         )
     return names
-
-
-def _versions() -> dict[str, str]:
-    """Of what made a file."""
-    return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")}
 
 
 def _exported(

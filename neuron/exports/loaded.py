@@ -1,6 +1,5 @@
 """A loaded export: a function of rows."""
 
-import os
 import pathlib
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
+from neuron.checkpoint import Path, decode, read
 from neuron.errors import CheckpointError
-from neuron.exports.container import decode, read
 from neuron.exports.forward import BATCH_SIZE, is_numeric, shown
 from neuron.types import whole_number
 
@@ -112,7 +111,7 @@ class Exported:
         return jtu.tree_unflatten(treedef, rows)
 
 
-def load_exported(path: str | os.PathLike[str]) -> Exported:
+def load_exported(path: Path) -> Exported:
     """A model from a file of `export`, without its class.
 
     A file that JAX has written can be read by JAX's releases of the next six months, and by
@@ -133,6 +132,10 @@ def load_exported(path: str | os.PathLike[str]) -> Exported:
     - `ValueError` for a model of 64-bit numbers where `jax_enable_x64` is not set.
     """
     arrays, facts = decode(read(pathlib.Path(path)), str(path))
+    if facts.get("kind") != "exported":
+        raise CheckpointError(
+            f"{path} must be a file of `export`; it is one of a {facts.get('kind')}."
+        )
     try:
         ordered = [arrays[name] for name in facts["order"]]
         program, exact = (_program(arrays[name], ordered) for name in ("program", "exact"))

@@ -1,7 +1,6 @@
 """ONNX: a model as a file for other programs than JAX, checked against onnxruntime."""
 
 import contextlib
-import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import PyTree
 
-from neuron.exports.container import write
+from neuron.checkpoint import Path, write
 from neuron.exports.forward import Forward, any_number, forward, refuse_draws, refuse_nodes
 from neuron.selection import dotted
 from neuron.types import Model, ModelState
@@ -25,7 +24,7 @@ from neuron.types import Model, ModelState
 def export_onnx(
     model: Model,
     example: PyTree,
-    path: str | os.PathLike[str],
+    path: Path,
     *,
     model_state: ModelState = None,
 ) -> None:
