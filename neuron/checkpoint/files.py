@@ -68,6 +68,10 @@ def make_folder(folder: pathlib.Path) -> None:
     """
     try:
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        there = next((one for one in (folder, *folder.parents) if one not in missing), folder)
+        # A process that was ended may have made it without getting its name onto the disk.
+        with contextlib.suppress(PermissionError):
+            sync_folder(there.parent)
         for one in reversed(missing):
             one.mkdir(exist_ok=True)
             sync_folder(one.parent)

@@ -14,7 +14,7 @@ import types
 
 
 ROOT = pathlib.Path(__file__).parents[2]
-STEPS = (1, 2, 3)
+LAST = 3
 KEPT = 2
 BEST = "best.safetensors"
 # What a save calls, by the name in `os`; `fcntl.lockf` beside.
@@ -32,19 +32,20 @@ def facts(step):
 def content(step, size=300):
     """The bytes of a checkpoint; its one array repeats the step."""
     import numpy as np
+
     from neuron.checkpoint.format import encode
 
     return encode({"numbers": np.full(size, step, np.float32)}, facts(step))
 
 
-def save_all(folder, acknowledge, steps=STEPS):
-    """What a fit with a `Checkpoint` does on the disk."""
+def save_all(folder, acknowledge, last=LAST):
+    """What a fit with a `Checkpoint` does on the disk, from where the one before was ended."""
     from neuron.checkpoint.directory import Directory
     from neuron.checkpoint.files import write
 
     directory = Directory(folder)
     with directory.locked():
-        for step in steps:
+        for step in range(max(directory.steps(), default=0) + 1, last + 1):
             write(directory.path / BEST, content(step))
             acknowledge(f"best {step}")
             write(directory.file(step), content(step))
@@ -105,7 +106,7 @@ def child(order):
     from neuron.errors import CheckpointError
 
     try:
-        save_all(order["folder"], acknowledge, order.get("steps", STEPS))
+        save_all(order["folder"], acknowledge, order.get("last", LAST))
     except CheckpointError:
         os._exit(REFUSED)
     except BaseException:

@@ -73,9 +73,8 @@ def step_of(path):
     return saved.step
 
 
-def check(folder, log):
+def check(folder, last):
     """Nothing that has a checkpoint's name is unreadable, and nothing acknowledged is lost."""
-    last = acknowledged(log)
     folder = pathlib.Path(folder)
     with warnings.catch_warnings():
         # One that had to be skipped would be warned about.
