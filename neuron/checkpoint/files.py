@@ -101,6 +101,6 @@ def read(path: pathlib.Path) -> bytes:
     except ValueError as error:
         raise CheckpointError(f"{path!r} is no path: {error}.") from error
     except OSError as error:
-        link = path.is_symlink()
+        link = os.path.islink(path)
         why = "it is a link, and must be a regular file" if link else error.strerror
         raise CheckpointError(f"{path} could not be read: {why}.") from error

@@ -1,9 +1,12 @@
 """How long the harness runs, and the figures that it prints."""
 
 import os
+import pathlib
 import random
+import tempfile
 
 import pytest
+from server import Server
 
 
 def pytest_addoption(parser):
@@ -38,6 +41,20 @@ def soak(request, record_property):
     # pytest shows this where a test fails.
     print(f"soak: SEED={made.seed}")
     return made
+
+
+@pytest.fixture
+def folder():
+    """In memory where that can be: what a killed process leaves does not depend on the disk."""
+    there = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=there) as made:
+        yield pathlib.Path(made)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server() as started:
+        yield started
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -1,8 +1,10 @@
 """The other side of `bare.py`: orders a child, attaches strace to it, and checks what it left."""
 
+import collections
 import contextlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import warnings
@@ -54,6 +56,22 @@ class Server:
 
     def _line(self):
         return self._process.stdout.readline().strip()
+
+
+def can_trace():
+    """Whether strace is there, and may attach."""
+    try:
+        command = ["strace", "-o", "/dev/null", "true"]
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def calls_of(trace):
+    """How often strace saw each call, but for the first one, `readv`, which waits for strace, and
+    the last one."""
+    names = re.findall(r"^\d+ +(\w+)\(", trace, re.MULTILINE)
+    return collections.Counter(name for name in names if name not in ("readv", "exit_group"))
 
 
 def acknowledged(log):

@@ -1,27 +1,16 @@
 """A process that saves is killed just before each of its calls into the system."""
 
-import collections
-import os
-import pathlib
 import re
 import signal
-import subprocess
-import tempfile
 
 import bare
 import pytest
-from server import Server, acknowledged, check, left
+from server import acknowledged, calls_of, can_trace, check, left
 
 
 # More than any sweep has calls.
 MANY = 2000
 KINDS = {"openat", "write", "fsync", "close", "rename", "unlink", "mkdir"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server() as started:
-        yield started
 
 
 def swept(server, folder, run):
@@ -43,30 +32,12 @@ def swept(server, folder, run):
     raise AssertionError("the sweep has no end")
 
 
-@pytest.fixture
-def folder(tmp_path, soak):
-    """In memory for the short form: what a killed process leaves does not depend on the disk."""
-    if soak.long or not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-    else:
-        with tempfile.TemporaryDirectory(dir="/dev/shm") as made:
-            yield pathlib.Path(made)
-
-
 @pytest.mark.parametrize("limit", [None, 700], ids=["whole writes", "writes cut short"])
 def test_killed_before_each_call_of_os(server, folder, soak, limit):
     kill = lambda here, log, n: server.order(here, log, how="kill", when=n, limit=limit)
     kills = swept(server, folder, kill)
     assert kills > 40
     soak.tell(f"{kills} kills, 0 unreadable states, 0 acknowledged checkpoints lost")
-
-
-def can_trace():
-    try:
-        command = ["strace", "-o", "/dev/null", "true"]
-        return subprocess.run(command, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
 
 
 def test_killed_before_each_system_call(server, folder, soak):
@@ -77,9 +48,7 @@ def test_killed_before_each_system_call(server, folder, soak):
     deep = folder / "all" / "0" / "runs" / "first"
     code, out = server.traced(deep, folder / "all.log", "trace=all")
     assert code == 0
-    # The first one, `read`, waits for strace; the child has ended with the last one.
-    names = re.findall(r"^\d+ +(\w+)\(", out, re.MULTILINE)
-    calls = collections.Counter(name for name in names if name not in ("read", "exit_group"))
+    calls = calls_of(out)
     assert set(calls) >= KINDS
     for name, number in calls.items():
 

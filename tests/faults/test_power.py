@@ -4,9 +4,7 @@ disk that may come of it."""
 import contextlib
 import itertools
 import os
-import pathlib
 import shutil
-import tempfile
 
 import bare
 import disk
@@ -48,14 +46,6 @@ def all_images(ops, block=None):
         last = disk.acknowledged(ops[:end])
         for image in disk.images(ops[:end], block):
             yield last, image
-
-
-@pytest.fixture
-def folder():
-    """In memory where there is such a folder: the images are many."""
-    there = "/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=there) as made:
-        yield pathlib.Path(made)
 
 
 def test_power_lost_at_each_instant(monkeypatch, folder, soak):
