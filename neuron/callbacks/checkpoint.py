@@ -145,18 +145,25 @@ class Checkpoint(Callback):
         # Not tried again at the fit's end if it fails.
         self._last_time, self._last_step = time.monotonic(), trainer.step
         if self._save(trainer, self._directory.file(trainer.step)):
-            self._directory.prune(self.keep, trainer.step)
+            with self._warning("Checkpoints of before were not removed"):
+                self._directory.prune(self.keep, trainer.step)
 
     def _save(self, trainer: "Trainer", file: pathlib.Path) -> bool:
         """Whether it was written."""
-        try:
+        with self._warning("A checkpoint was not written"):
             trainer.save(file)
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def _warning(self, what: str):
+        """Errors as warnings, where they are to be."""
+        try:
+            yield
         except CheckpointError as error:
             if not self._warns:
                 raise
-            warnings.warn(f"A checkpoint was not written: {error}", stacklevel=2)
-            return False
-        return True
+            warnings.warn(f"{what}: {error}", stacklevel=4)
 
     def _refuse_later(self, step: int) -> None:
         for later in (there for there in self._directory.steps() if there > step):

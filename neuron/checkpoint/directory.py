@@ -1,6 +1,7 @@
 """A directory of checkpoints: the newest one that is whole, and one process at a time."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -84,11 +85,18 @@ class Directory:
 
         **Raises:**
 
-        - `CheckpointError` where somebody else has it.
+        - `CheckpointError` where somebody else has it, or it can not be made.
         """
         make_folder(self.path)
-        with _of_this_process(self.path.resolve()), _of_the_system(self.path / ".lock"):
-            self._clean()
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(_of_this_process(self.path.resolve()))
+                held.enter_context(_of_the_system(self.path / ".lock"))
+                self._clean()
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self.path} could not be locked: {error.strerror}."
+                ) from error
             yield
 
     def _clean(self) -> None:
@@ -167,16 +175,18 @@ def _of_this_process(path: pathlib.Path):
 def _of_the_system(path: pathlib.Path):
     import fcntl
 
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise CheckpointError(f"{path} could not be opened: {error.strerror}.") from error
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
             # Not `flock`: a worker of this process that lives on would hold that.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            # Other errors are of systems that have no locks.
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
             raise CheckpointError(f"{path.parent} is in use by another process.") from error
         yield
     finally:
-        os.close(file)
+        # It is closed and let go of even where the system complains.
+        with contextlib.suppress(OSError):
+            os.close(file)

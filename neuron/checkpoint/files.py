@@ -68,6 +68,10 @@ def make_folder(folder: pathlib.Path) -> None:
     """
     try:
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        there = next((one for one in (folder, *folder.parents) if one not in missing), folder)
+        # A process that was ended may have made it without getting its name onto the disk.
+        with contextlib.suppress(PermissionError):
+            sync_folder(there.parent)
         for one in reversed(missing):
             one.mkdir(exist_ok=True)
             sync_folder(one.parent)
@@ -97,6 +101,6 @@ def read(path: pathlib.Path) -> bytes:
     except ValueError as error:
         raise CheckpointError(f"{path!r} is no path: {error}.") from error
     except OSError as error:
-        link = path.is_symlink()
+        link = os.path.islink(path)
         why = "it is a link, and must be a regular file" if link else error.strerror
         raise CheckpointError(f"{path} could not be read: {why}.") from error
