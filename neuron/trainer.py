@@ -377,7 +377,7 @@ class Trainer:
             except BaseException as raised:
                 error = raised
                 if self._nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
-                    raised.locate()
+                    raised.try_to_locate()
                 raise
             finally:
                 self._state, self._run = self._run.state, None
