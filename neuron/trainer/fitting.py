@@ -84,7 +84,7 @@ def fit(
         except BaseException as raised:
             error = raised
             if trainer._nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
-                raised.locate()
+                raised.try_to_locate()
             raise
         finally:
             trainer._state, trainer._run = run.state, None
