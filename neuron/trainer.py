@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from neuron.average import Average, decay, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
-from neuron.checkpoint import Path, Saved, Snapshot, described, found, newest, write
+from neuron.checkpoint import Path, Saved, Snapshot, described, found, newest, taken_apart, write
 from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
 from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
@@ -493,7 +493,8 @@ class Trainer:
 
     def _put_back(self, saved: Saved) -> None:
         history = self._new_history()
-        history.load_state_dict(saved.history)
+        with taken_apart(saved.shown):
+            history.load_state_dict(saved.history)
         state = on_entry(saved.state(self._state), self._device)
         frozen = on_entry(saved.tree("frozen", self._frozen), self._device)
         self._optimizer = saved.tree("optimizer", self._optimizer)
