@@ -169,13 +169,23 @@ class History:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse: as if it had all been recorded here."""
+        """The inverse: as if it had all been recorded here.
+
+        **Raises:**
+
+        - `LookupError`, `TypeError`, `ValueError` or `AttributeError` for what `state_dict` can not
+            have given.
+        """
         as_columns = lambda found: {n: _Column(v.dtype, v) for n, v in found.items()}
         self._columns, self._clock = as_columns(state["steps"]), as_columns(state["clock"])
         self._steps = int(self._clock["steps"].values[-1])
         self._rows = _rows(state["rows"])
         self._ending = [(a, b, c, d, e) for a, b, c, d, e in state["ending"].tolist()]
         self._of_epochs = {int(epoch): logs for epoch, logs in state["of_epochs"].items()}
+        lengths = {len(column.values) for column in self._columns.values()}
+        hands = {len(column.values) for column in self._clock.values()}
+        if lengths - {self._steps} or len(hands) != 1 or (lengths and "loss" not in self.names):
+            raise ValueError("a history must have as many values in each column, and a loss")
 
     def _epochs_to_come(self) -> list[int]:
         """Those that have values already, and no row yet."""

@@ -10,6 +10,7 @@ from neuron.checkpoint.files import read as read
 from neuron.checkpoint.files import write as write
 from neuron.checkpoint.format import decode as decode
 from neuron.checkpoint.format import encode as encode
+from neuron.checkpoint.format import taken_apart as taken_apart
 from neuron.checkpoint.leaves import by_path as by_path
 from neuron.checkpoint.leaves import from_paths as from_paths
 from neuron.checkpoint.models import Path as Path

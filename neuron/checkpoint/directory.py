@@ -115,7 +115,7 @@ def found(call: str, path: str | os.PathLike[str]) -> Saved:
     - `CheckpointError` where there is none.
     """
     path = pathlib.Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return load_run(path)
     saved = Directory(path).newest()
     if saved is None:
@@ -133,7 +133,7 @@ def newest(call: str, path: str | os.PathLike[str], step: int) -> Saved | None:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`{call}` must be the path of a directory; got {path!r}.")
     directory = Directory(path)
-    if directory.path.exists() and not directory.path.is_dir():
+    if os.path.exists(directory.path) and not os.path.isdir(directory.path):
         raise CheckpointError(
             f"`{call}` must be a directory; got the file {path}. Use `trainer.restore(path)`."
         )

@@ -100,6 +100,8 @@ def read(path: pathlib.Path) -> bytes:
             os.close(file)
     except ValueError as error:
         raise CheckpointError(f"{path!r} is no path: {error}.") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{path} is larger than the memory.") from error
     except OSError as error:
         link = os.path.islink(path)
         why = "it is a link, and must be a regular file" if link else error.strerror

@@ -4,6 +4,7 @@ The digest is of the whole file, its own 64 digits taken as zeros, and stands am
 object. Other programs that read safetensors open such a file; its metadata has one key, `neuron`.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -86,7 +87,7 @@ def decode(content: bytes, shown: str) -> tuple[dict[str, np.ndarray], dict[str,
     before, digest, after = _around_digest(content, shown)
     if digest != _digest(before, after):
         raise CheckpointError(f"{shown} is damaged: its content does not match its SHA-256.")
-    try:
+    with taken_apart(shown):
         header = _objects(content[8 : 8 + int.from_bytes(content[:8], "little")])
         facts = _objects(header.pop(_RESERVED)[_KEY])
         tensors = safetensors.deserialize(content)
@@ -96,13 +97,36 @@ def decode(content: bytes, shown: str) -> tuple[dict[str, np.ndarray], dict[str,
                 f"{shown} must have format {VERSION}; it has {facts['format']!r}, of another "
                 "version of neuron."
             )
+    return arrays, facts
+
+
+@contextlib.contextmanager
+def taken_apart(shown: str):
+    """What goes wrong with what a file holds is an error of the file: anybody can compute a digest.
+
+    **Raises:**
+
+    - `CheckpointError`.
+    """
+    try:
+        yield
     except (
-        # What the parsers raise for content of somebody who can compute a digest.
-        *(ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError),
+        *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError),
         *(RecursionError, MemoryError, safetensors.SafetensorError),
     ) as error:
-        raise CheckpointError(f"{shown} is no checkpoint of neuron: {error!r}.") from error
-    return arrays, facts
+        raise CheckpointError(f"{shown} is no checkpoint of neuron: {error!r:.300}.") from error
+
+
+def of_kind(facts: Mapping[str, Any], name: str, kind: Any) -> Any:
+    """One of the facts, which must be of that kind.
+
+    **Raises:**
+
+    - `KeyError` or `TypeError`.
+    """
+    if not isinstance(facts[name], kind):
+        raise TypeError(f"`{name}` may not be {facts[name]!r:.99}")
+    return facts[name]
 
 
 def _array(tensor: Mapping[str, Any]) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from neuron.checkpoint.files import read, write
-from neuron.checkpoint.format import decode, encode
+from neuron.checkpoint.format import decode, encode, of_kind, taken_apart
 from neuron.checkpoint.leaves import Leaves, filled
 from neuron.checkpoint.plain import packed, unpacked
 from neuron.checkpoint.versions import versions
@@ -59,13 +59,24 @@ def load(path: Path, like: PyTree, *, strict: bool = True) -> PyTree:
         missing, in the file alone, or of another shape or type is named.
     """
     arrays, facts = decode(read(pathlib.Path(path)), str(path))
-    leaves = leaves_of(arrays, facts)
+    leaves = leaves_of(arrays, facts, str(path))
     if facts.get("kind") == "run":
         average, plain = leaves.under("state.average.params"), leaves.under("state.params")
         leaves = leaves.under("frozen") | (average if average.arrays else plain)
     return filled(like, leaves, str(path), strict=strict)
 
 
-def leaves_of(arrays: dict[str, Any], facts: dict[str, Any]) -> Leaves:
-    """What a file holds by path."""
-    return Leaves(arrays, unpacked(facts.get("numbers", {}), {}), facts.get("keys", {}))
+def leaves_of(arrays: dict[str, Any], facts: dict[str, Any], shown: str) -> Leaves:
+    """What a file holds by path.
+
+    **Raises:**
+
+    - `CheckpointError` where it is of another kind.
+    """
+    with taken_apart(shown):
+        numbers = of_kind({"numbers": unpacked(facts["numbers"], {})}, "numbers", dict)
+        keys = of_kind(facts, "keys", dict)
+        for of, kind in ((numbers, bool | int | float), (keys, str)):
+            for name in of:
+                of_kind(of, name, kind)
+        return Leaves(arrays, numbers, keys)

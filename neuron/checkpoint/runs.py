@@ -7,13 +7,17 @@ import numpy as np
 from jaxtyping import PyTree
 
 from neuron.checkpoint.configuration import digest
-from neuron.checkpoint.format import encode
+from neuron.checkpoint.format import encode, of_kind, taken_apart
 from neuron.checkpoint.leaves import Leaves, filled
 from neuron.checkpoint.models import leaves_of
 from neuron.checkpoint.plain import packed, unpacked
 from neuron.checkpoint.versions import versions
 from neuron.errors import CheckpointError
 from neuron.state import TrainState
+
+
+# What is packed with its arrays beside it.
+_HELD = ("position", "history", "callbacks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Snapshot:
             "numbers": packed(leaves.numbers, "", {}),
             "keys": leaves.keys,
         }
-        for name in ("position", "history", "callbacks"):
+        for name in _HELD:
             facts[name] = packed(getattr(self, name), name, arrays)
         return encode(leaves.arrays | arrays, facts)
 
@@ -81,20 +85,20 @@ class Saved:
     def __init__(self, shown: str, arrays: dict[str, np.ndarray], facts: dict[str, Any]):
         self.shown = shown
         self._arrays, self._facts = arrays, facts
-        try:
-            self._leaves = leaves_of(arrays, facts)
-            self.step: int = facts["step"]
-            self.steps_per_epoch: int = facts["steps_per_epoch"]
-            self.fits: int = facts["fits"]
-            self.ending: bool = facts["ending"]
-            self.taken: int = facts["taken"]
-            self.stopped: str | None = facts["stopped"]
-            self.configuration: dict[str, str] = facts["configuration"]
-            self.position, self.history, self.callbacks = (
-                unpacked(facts[name], arrays) for name in ("position", "history", "callbacks")
+        self._leaves = leaves_of(arrays, facts, shown)
+        with taken_apart(shown):
+            self.step, self.steps_per_epoch, self.fits, self.taken = (
+                _count(facts, name) for name in ("step", "steps_per_epoch", "fits", "taken")
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{shown} lacks what a run needs: {error!r}.") from error
+            self.ending: bool = of_kind(facts, "ending", bool)
+            self.stopped: str | None = of_kind(facts, "stopped", str | None)
+            self.configuration: dict[str, str] = of_kind(facts, "configuration", dict)
+            for part in self.configuration:
+                of_kind(self.configuration, part, str)
+            held = {name: unpacked(facts[name], arrays) for name in _HELD}
+            self.position = held["position"]
+            self.history: dict[str, Any] = of_kind(held, "history", dict)
+            self.callbacks: dict[str, Any] = of_kind(held, "callbacks", dict)
 
     def tree(self, name: str, like: PyTree) -> PyTree:
         """One of the trees.
@@ -129,6 +133,13 @@ class Saved:
                     f"and this one has {_short(text, before)}. To go on with other parts all the "
                     "same, use `trainer.restore(path)`."
                 )
+
+
+def _count(facts: dict[str, Any], name: str) -> int:
+    # The counters of a state have 64 bits.
+    if not 0 <= of_kind(facts, name, int) < 1 << 64 or isinstance(facts[name], bool):
+        raise ValueError(f"`{name}` may not be {facts[name]!r:.99}")
+    return facts[name]
 
 
 def _short(text: str, other: str) -> str:

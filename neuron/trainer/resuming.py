@@ -4,7 +4,7 @@ import dataclasses
 import weakref
 from typing import TYPE_CHECKING
 
-from neuron.checkpoint import Path, Saved, Snapshot, described, newest
+from neuron.checkpoint import Path, Saved, Snapshot, described, newest, taken_apart
 from neuron.data import DataLoader
 from neuron.evaluation import finisher
 from neuron.history import History
@@ -58,7 +58,8 @@ def put_back(trainer: "Trainer", saved: Saved) -> None:
     - `CheckpointError` for what does not fit.
     """
     history = new_history(trainer)
-    history.load_state_dict(saved.history)
+    with taken_apart(saved.shown):
+        history.load_state_dict(saved.history)
     state = on_entry(saved.state(trainer._state), trainer._device)
     frozen = on_entry(saved.tree("frozen", trainer._frozen), trainer._device)
     trainer._optimizer = saved.tree("optimizer", trainer.optimizer)
