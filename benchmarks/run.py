@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cold
+import memory
 import numpy as np
 import samplers
 from tasks import TASKS, table
@@ -239,7 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    choices = [*ROWS, "sampler", "cold", "all"]
+    choices = [*ROWS, "sampler", "cold", "memory", "all"]
     parser.add_argument("--task", choices=choices, default="all")
     parser.add_argument("--only", nargs="+", default=[], help="rows with one of these in the name")
     parser.add_argument("--repeats", type=int, default=9, help="turns that every row takes")
@@ -253,7 +254,8 @@ def main() -> None:
         if task in ROWS:
             print(compare(task, options.only, options.repeats, options.steps), flush=True)
         else:
-            print({"sampler": samplers, "cold": cold}[task].measured(options.repeats), flush=True)
+            others = {"sampler": samplers, "cold": cold, "memory": memory}
+            print(others[task].measured(options.repeats), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,19 @@
 
 from neuron.callbacks import Callback as Callback
 from neuron.callbacks import Checkpoint as Checkpoint
+from neuron.callbacks import CSVLogger as CSVLogger
 from neuron.callbacks import EarlyStopping as EarlyStopping
+from neuron.callbacks import JSONLLogger as JSONLLogger
 from neuron.callbacks import LearningRateLogger as LearningRateLogger
+from neuron.callbacks import Logger as Logger
+from neuron.callbacks import MLflow as MLflow
 from neuron.callbacks import PrintLog as PrintLog
+from neuron.callbacks import Profile as Profile
 from neuron.callbacks import ProgressBar as ProgressBar
 from neuron.callbacks import ReduceLROnPlateau as ReduceLROnPlateau
+from neuron.callbacks import TensorBoard as TensorBoard
+from neuron.callbacks import Timer as Timer
+from neuron.callbacks import WandB as WandB
 from neuron.checkpoint import load as load
 from neuron.checkpoint import save as save
 from neuron.data import Columns as Columns
@@ -15,6 +23,10 @@ from neuron.data import Source as Source
 from neuron.data import Stream as Stream
 from neuron.errors import CheckpointError as CheckpointError
 from neuron.errors import NonFiniteLossError as NonFiniteLossError
+from neuron.errors import Terminated as Terminated
+from neuron.exports import export as export
+from neuron.exports import export_onnx as export_onnx
+from neuron.exports import load_exported as load_exported
 from neuron.finder import RateSearch as RateSearch
 from neuron.finder import find_learning_rate as find_learning_rate
 from neuron.history import History as History
@@ -65,6 +77,7 @@ from neuron.optimizers import Adam as Adam
 from neuron.optimizers import AdamW as AdamW
 from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
+from neuron.origin import Origin as Origin
 from neuron.preprocessing import MinMax as MinMax
 from neuron.preprocessing import OneHot as OneHot
 from neuron.preprocessing import Preprocessed as Preprocessed

@@ -10,10 +10,11 @@ from neuron.errors import NonFiniteLossError
 from neuron.evaluation import computed
 from neuron.interrupts import Interrupts
 from neuron.metrics import Metric
+from neuron.origin import located
 from neuron.place import Place
 from neuron.run import Run
 from neuron.samplers import Sampler
-from neuron.slices import Slices
+from neuron.slices import Pace, Slices
 from neuron.step import Task
 
 
@@ -27,11 +28,12 @@ def drive(
     feed: Feed,
     place: Place,
     hooks: Hooks,
+    interrupts: Interrupts,
     *,
     epochs: int | None,
     metrics: dict[str, Metric],
     task: Callable[[Sampler], Task],
-    validate: Callable[[], Logs] | None,
+    validate: Callable[[Pace], Logs] | None,
     resumed: Saved | None = None,
 ) -> None:
     """Trains to the trainer's final step, or until it is stopped.
@@ -40,6 +42,9 @@ def drive(
 
     - `trainer`: whose callbacks look at it.
     - `run`, `feed`, `place`: what is driven, what feeds it, and where it stands.
+    - `hooks`: the callbacks.
+    - `interrupts`: are handled wherever the run is whole: at a step boundary, all hooks of the last
+        one called, or in a validation, which is then made again when the run goes on.
     - `epochs`: the number of epochs to end with, where nobody knows at which step that is.
     - `metrics`: those that the program records no number of: they are read from the state where an
         epoch ends.
@@ -47,45 +52,59 @@ def drive(
     - `validate`: evaluates the held-out rows, where there are any.
     - `resumed`: the checkpoint from which the fit goes on, if it does.
     """
-    slices, optimizer = Slices(run.program.work), trainer.optimizer
+    slices, optimizer, clock = Slices(run.program.work), trainer.optimizer, trainer.clock
+    pace = Pace(run.program.work, interrupts.check)
     by_epoch = validate or metrics or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
-    with Interrupts() as interrupts:
+    with clock("callbacks"):
         for callback in hooks.on("on_fit_begin"):
             callback.on_fit_begin(trainer)
         if resumed is not None:
             hooks.load_state_dicts(trainer, resumed.callbacks)
-        while trainer.stopped is None and not _done(place, trainer.final_step, epochs):
-            interrupts.check()
-            if feed.left == 0:
-                if not feed.renew(interrupts.check):
-                    trainer.stop(feed.ended(place))
-                    break
-                run.use(task(feed.sampler), feed.data)
-            if place.position == 0:
+    if place.ending:
+        _end_epoch(trainer, place, hooks, validate, pace)
+        _look_ends(trainer, hooks)
+    while _goes_on(trainer, place, interrupts, epochs):
+        if feed.left == 0:
+            with clock("input"):
+                renewed = feed.renew(interrupts.check)
+            if not renewed:
+                trainer.stop(feed.ended(place))
+                break
+            run.use(task(feed.sampler), feed.data)
+        if place.position == 0:
+            with clock("callbacks"):
                 for callback in hooks.on("on_epoch_begin"):
                     callback.on_epoch_begin(trainer)
-            if trainer.optimizer is not optimizer:
-                optimizer = trainer.optimizer
-                run.use(task(feed.sampler))
-            until = min(hooks.next_look(place.step, trainer.final_step), place.step + feed.left)
-            if by_epoch:
-                until = min(until, place.epoch_end)
-            trainer.at_rest = False
-            _advance(trainer, run, feed, place, slices, until - place.step)
+        if trainer.optimizer is not optimizer:
+            optimizer = trainer.optimizer
+            run.use(task(feed.sampler))
+        until = min(hooks.next_look(place.step, trainer.final_step), place.step + feed.left)
+        if by_epoch:
+            until = min(until, place.epoch_end)
+        trainer.at_rest = False
+        _advance(trainer, run, feed, place, slices, until - place.step)
+        with clock("callbacks"):
             for callback in hooks.due(place.step):
                 callback.on_step_end(trainer, trainer.history.last())
-            if place.position == 0 and by_epoch:
-                totals = {name: trainer.state.metrics[name] for name in metrics}
-                trainer.history.record_epoch(place.epoch, computed(metrics, totals))
-                _end_epoch(trainer, hooks, validate)
-            trainer.at_rest = True
-            for callback in hooks.on("on_look_end"):
-                callback.on_look_end(trainer)
-        interrupts.check()
+        if place.position == 0 and by_epoch:
+            totals = {name: trainer.state.metrics[name] for name in metrics}
+            trainer.history.record_epoch(place.epoch, computed(metrics, totals))
+            _end_epoch(trainer, place, hooks, validate, pace)
+        _look_ends(trainer, hooks)
 
 
-def _done(place: Place, step: int | None, epochs: int | None) -> bool:
-    return place.step == step or (epochs is not None and place.epoch >= epochs)
+def _goes_on(trainer: "Trainer", place: Place, interrupts: Interrupts, epochs: int | None) -> bool:
+    # Here the run is whole; the user's own function may stop it.
+    interrupts.check()
+    done = place.step == trainer.final_step or (epochs is not None and place.epoch >= epochs)
+    return trainer.stopped is None and not done
+
+
+def _look_ends(trainer: "Trainer", hooks: Hooks) -> None:
+    trainer.at_rest = True
+    with trainer.clock("callbacks"):
+        for callback in hooks.on("on_look_end"):
+            callback.on_look_end(trainer)
 
 
 def _advance(
@@ -93,7 +112,8 @@ def _advance(
 ) -> None:
     """Some steps of the program, and what they recorded."""
     steps = min(most, slices.steps())
-    taken, records = run.take(steps)
+    with trainer.clock("steps"):
+        taken, records = run.take(steps)
     feed.left -= taken
     ends_epoch = feed.ends_epoch and feed.left == 0
     trainer.history.record(
@@ -109,14 +129,27 @@ def _advance(
         place.end_epoch()
         run.state = place.put_into(run.state)
     if taken < steps:
-        raise NonFiniteLossError(place.step, float(records["loss"][taken]))
+        loss = float(records["loss"][taken])
+        raise NonFiniteLossError(place.step, loss, lambda: located(*run.next_step()))
 
 
-def _end_epoch(trainer: "Trainer", hooks: Hooks, validate: Callable[[], Logs] | None) -> None:
+def _end_epoch(
+    trainer: "Trainer",
+    place: Place,
+    hooks: Hooks,
+    validate: Callable[[Pace], Logs] | None,
+    pace: Pace,
+) -> None:
+    logs: Logs = {}
     if validate is not None:
-        logs = {f"val_{name}": value for name, value in validate().items()}
+        # What is saved meanwhile goes on exactly: with the validation, and then the hooks.
+        trainer.at_rest = place.ending = True
+        with trainer.clock("validation"):
+            logs = {f"val_{name}": value for name, value in validate(pace).items()}
         trainer.history.record_epoch(trainer.epoch, logs)
-        for callback in hooks.on("on_validation_end"):
+    trainer.at_rest = place.ending = False
+    with trainer.clock("callbacks"):
+        for callback in hooks.on("on_validation_end") if validate else []:
             callback.on_validation_end(trainer, logs)
-    for callback in hooks.on("on_epoch_end"):
-        callback.on_epoch_end(trainer, trainer.history.epochs[-1])
+        for callback in hooks.on("on_epoch_end"):
+            callback.on_epoch_end(trainer, trainer.history.epochs[-1])

@@ -27,8 +27,22 @@ from neuron.types import Batch
 _LAST = (1 << 31) - 1
 
 
+# Cuts a number of batches in pieces; before the next one, it may wait for the last.
+Pieces = Callable[[int, Callable[[], object]], Iterable[tuple[int, int]]]
+
+
+def at_once(number: int, wait: Callable[[], object]) -> Iterable[tuple[int, int]]:
+    """All batches in one piece."""
+    del wait
+    return [(0, number)]
+
+
 def evaluate(
-    parts: Any, batch_size: int, blocks: Iterable[tuple[Batch, int]], step: int
+    parts: Any,
+    batch_size: int,
+    blocks: Iterable[tuple[Batch, int]],
+    step: int,
+    pieces: Pieces = at_once,
 ) -> dict[str, Any]:
     """The loss, what is logged beside it and the metrics, over blocks of rows (see `data.blocks`).
     Sums are added up in double precision.
@@ -37,6 +51,8 @@ def evaluate(
 
     - `parts`: the model, its state, the scoring and the seed of the keys.
     - `step`: of the run, for an objective with schedules.
+    - `pieces`: cuts the batches of a block, for whoever must look in between; the results are the
+        same.
 
     **Returns:**
 
@@ -44,13 +60,17 @@ def evaluate(
     """
     model, _, scoring, _ = parts
     static, arrays = Static(parts), arrays_of(parts)
-    sums, used = [], []
+    sums, places, before = [], [], 0
+    wait = lambda: jax.block_until_ready(sums[-1:])
     for block, count in blocks:
-        start = words(sum(used))
-        sums.append(_evaluate(static, batch_size, arrays, block, np.int32(count), start))
-        used.append(-(-count // batch_size))
-    # The batches of all blocks, one behind the other, without the places that a block left empty.
-    joined = lambda *blocks: np.concatenate([b[:n] for b, n in zip(blocks, used, strict=True)])
+        batches = -(-count // batch_size)
+        for first, last in pieces(batches, wait):
+            numbers = np.array([count, first, last], np.int32)
+            sums.append(_evaluate(static, batch_size, arrays, block, numbers, words(before)))
+            places.append(slice(first, last))
+        before += batches
+    # The batches of all pieces, one behind the other, without the places that a piece left empty.
+    joined = lambda *all: np.concatenate([a[part] for a, part in zip(all, places, strict=True)])
     every: Sums = jax.tree.map(joined, *jax.device_get(sums))
     double = lambda batches: np.sum(batches, axis=0, dtype=np.float64)
     totals = {name: _merged(scoring.metrics[name], t) for name, t in every.metrics.items()}
@@ -108,15 +128,17 @@ def _values(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _evaluate(
-    static: Static, batch_size: int, arrays: Leaves, block: Batch, count: Array, start: Array
+    static: Static, batch_size: int, arrays: Leaves, block: Batch, numbers: Array, start: Array
 ) -> Sums:
+    count, first, last = numbers
+
     def sums(arrays: Leaves, batch: Batch, place: Array) -> Sums:
         model, model_state, scoring, seed = static.combine(arrays)
         present = place * batch_size + jnp.arange(batch_size, dtype=jnp.int32) < count
         position = advance(start, place.astype(jnp.uint32))
         return evaluation_step(model, model_state, scoring, batch, present, seed, position)
 
-    return _over_batches(sums, arrays, block, batch_size, count)
+    return _over_batches(sums, arrays, block, batch_size, (first, last))
 
 
 def predict(
@@ -160,7 +182,9 @@ def _predict(
             model, model_state, precision, transform, batch, keys, dropout=dropout
         )
 
-    return _over_batches(outputs, arrays, block, batch_size, count.astype(jnp.int32), sample, first)
+    used = (count.astype(jnp.int32) + batch_size - 1) // batch_size
+    bounds = jnp.zeros_like(used), used
+    return _over_batches(outputs, arrays, block, batch_size, bounds, sample, first)
 
 
 def _over_batches(
@@ -168,10 +192,11 @@ def _over_batches(
     arrays: Leaves,
     block: PyTree,
     batch_size: int,
-    count: Array,
+    bounds: tuple[Array, Array],
     *others: Array,
 ) -> PyTree:
-    """Calls a function for each batch of a block that has rows that count; stacks the results."""
+    """Calls a function for each batch of a block from a first one on to before a last; stacks the
+    results, at the batches' places."""
     batches = jax.tree.map(lambda rows: rows.reshape(-1, batch_size, *rows.shape[1:]), block)
     number = jax.tree.leaves(batches)[0].shape[0]
 
@@ -188,8 +213,7 @@ def _over_batches(
         return [stack.at[place].set(value) for stack, value in zip(results, values, strict=True)]
 
     empty = [jnp.zeros((number, *leaf.shape), leaf.dtype) for leaf in flat]
-    used = (count + batch_size - 1) // batch_size
-    return jax.tree.unflatten(treedef, jax.lax.fori_loop(jnp.zeros_like(used), used, body, empty))
+    return jax.tree.unflatten(treedef, jax.lax.fori_loop(*bounds, body, empty))
 
 
 def finisher(objective: Objective) -> Callable[..., dict[str, np.ndarray]]:

@@ -26,7 +26,9 @@ class History:
 
     `history["loss"]` is every step's loss, in the loss's own type; `history.epochs` is a list
     of rows with `epoch`, `step`, `loss` (the exact weighted mean over the epoch's examples),
-    the `val_*` of a validation, `learning_rate` (the last step's) and `seconds`.
+    the `val_*` of a validation, `learning_rate` (the last step's) and `seconds`. With
+    `Trainer(nonfinite="skip")`, `skipped` is 1 at the steps whose update was left out, and in the
+    epoch's row how many they were.
     """
 
     def __init__(
@@ -75,9 +77,12 @@ class History:
             self._ending.append(stretch)
 
     def record_epoch(self, epoch: int, logs: Row) -> None:
-        """Adds values to the row of an epoch, before anybody asks for it: a validation's `val_*`,
-        metrics that are no single number."""
+        """Adds values to the row of an epoch: a validation's `val_*`, metrics that are no single
+        number."""
         self._of_epochs.setdefault(epoch, {}).update(logs)
+        # Where a validation was interrupted, somebody may have asked for the row before.
+        if self._rows and self._rows[-1]["epoch"] == epoch:
+            self._rows[-1].update(logs)
 
     def last(self) -> Row:
         """What the last step recorded."""
@@ -122,11 +127,11 @@ class History:
             {
                 "version": 1,
                 "steps": {
-                    name: {"dtype": values.dtype.name, "values": _portable(values.tolist())}
+                    name: {"dtype": values.dtype.name, "values": portable(values.tolist())}
                     for name, values in columns.items()
                 },
                 "epochs": [
-                    {name: _portable(value) for name, value in row.items()} for row in self.epochs
+                    {name: portable(value) for name, value in row.items()} for row in self.epochs
                 ],
                 "clock": {name: column.values.tolist() for name, column in self._clock.items()},
             },
@@ -259,7 +264,9 @@ class History:
             if "loss_penalty" in recorded:
                 table["loss"] = table["loss"] + averaged("loss_penalty")
             for name in (n for n in self.names if n not in table):
-                if is_rate(name) or name in self._metrics:
+                if name == "skipped":
+                    table[name] = over_epochs(recorded[name]).astype(np.int64)
+                elif is_rate(name) or name in self._metrics:
                     table[name] = recorded[name][ends - 1 - first]
                 else:
                     table[name] = averaged(name)
@@ -271,7 +278,7 @@ class History:
                 "step": int(end + before[place]),
                 "loss": float(table["loss"][place]),
                 **self._of_epochs.get(int(number), {}),
-                **{name: float(table[name][place]) for name in table if name != "loss"},
+                **{name: table[name][place].item() for name in table if name != "loss"},
             }
             for place, (number, end) in enumerate(zip(numbers, ends, strict=True))
         ]
@@ -331,11 +338,11 @@ def _rows(table: dict[str, Any]) -> list[Row]:
     return [rows[place] for place in sorted(rows)]
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """Numbers, and arrays or lists of them, as JSON has them; it has no NaN and no infinity, so
     those become strings."""
     if isinstance(value, np.ndarray | list):
-        return [_portable(part) for part in value]
+        return [portable(part) for part in value]
     value = value.item() if isinstance(value, np.generic) else value
     return value if math.isfinite(value) else str(value)
 

@@ -27,6 +27,9 @@ from neuron.types import Device
 # Beyond this many scalar operations a step's arithmetic outweighs its calls.
 _SMALL = 1 << 15
 
+# Of a loop whose end its own numbers decide. Too many are no harm: the first slice is then short.
+_UNKNOWN_ROUNDS = 1000
+
 _STRUCTURE = """
     bitcast_convert_type
     broadcast_in_dim concatenate cond convert_element_type copy copy_p custom_jvp_call
@@ -82,16 +85,31 @@ def _first_number(leaf: Array) -> Array:
 
 def work(step: Jaxpr) -> int:
     """A step's cost in scalar operations, roughly: a guess at its time before it is measured."""
-    return sum(_cost(equation) for equation in equations(step))
+    return sum(
+        _cost(equation) + _rounds(equation) * sum(map(work, _inside(equation)))
+        for equation in step.eqns
+    )
 
 
 def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     """All equations of a program, with those of its branches, loops and calls."""
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
-            if _is_jaxpr(inner):
-                yield from equations(getattr(inner, "jaxpr", inner))
+        for inner in _inside(equation):
+            yield from equations(inner)
+
+
+def _inside(equation: JaxprEqn) -> list[Jaxpr]:
+    """The programs that an equation calls."""
+    params = jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr)
+    return [getattr(param, "jaxpr", param) for param in params if _is_jaxpr(param)]
+
+
+def _rounds(equation: JaxprEqn) -> int:
+    """How often it calls them."""
+    if equation.primitive.name == "while":
+        return _UNKNOWN_ROUNDS
+    return equation.params["length"] if equation.primitive.name == "scan" else 1
 
 
 def _is_jaxpr(value: Any) -> bool:

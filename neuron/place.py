@@ -15,16 +15,21 @@ from neuron.types import whole_number
 class Place:
     """How many steps and epochs a run has taken, and its place in the epoch under way.
 
-    `steps_per_epoch` is 0 where nobody has said yet how data are cut.
+    `steps_per_epoch` is 0 where nobody has said yet how data are cut. `ending` says that the end
+    of the last epoch is not over: its validation was interrupted, and is made again by whoever goes
+    on from here.
     """
 
     step: int = 0
     epoch: int = 0
     position: int = 0
     steps_per_epoch: int = 0
+    ending: bool = False
 
     def move_to(self, state: TrainState) -> None:
         """To where a state's own counters say."""
+        # Other weights at the same step change nothing about what is still to come there.
+        self.ending = self.ending and self.step == number(state.step)
         self.step, self.epoch = number(state.step), number(state.epoch)
         self.position = int(state.position)
 

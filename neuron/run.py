@@ -17,7 +17,7 @@ from jaxtyping import Array, Int, PyTree
 
 from neuron.convolutions import for_loops
 from neuron.kernel import as_one_kernel, fits_one_kernel, work
-from neuron.rows import Data, indices_ahead
+from neuron.rows import Data, draw_ahead, indices_ahead
 from neuron.state import TrainState
 from neuron.step import Sums, Task, first_sums, training_step
 from neuron.trees import Shapes, Static, arrays_of, kept, on_entry, structure
@@ -55,11 +55,12 @@ class Program:
         self.work = work(step.jaxpr)
         self.one_kernel = fits_one_kernel(step.jaxpr, device)
 
-    def _trees(self, leaves: Sequence[Leaves]) -> list[Any]:
+    def trees(self, leaves: Sequence[Leaves]) -> list[Any]:
+        """State, task and data around such arrays."""
         return [static.combine(arrays) for static, arrays in zip(self.statics, leaves, strict=True)]
 
     def _on_leaves(self, state: Leaves, task: Leaves, data: Leaves, indices: Indices) -> Any:
-        before, parts, rows = self._trees((state, task, data))
+        before, parts, rows = self.trees((state, task, data))
         new_state, record = training_step(before, parts, rows, indices)
         return arrays_of(new_state), record
 
@@ -169,6 +170,12 @@ class Run:
         self._task = arrays_of(task)
         if data is not None:
             self._data = arrays_of(data)
+
+    def next_step(self) -> tuple[TrainState, Task, Data, Indices]:
+        """What the next step starts from and reads, and its rows."""
+        state, task, data = self.program.trees((self._state, self._task, self._data))
+        place = (state.epoch, state.position, self.program.cut, 1)
+        return state, task, data, draw_ahead(task.sampler, *place)[0]
 
     def take(self, steps: int) -> tuple[int, dict[str, np.ndarray]]:
         """Takes up to `steps` steps, at most `CAPACITY`, and waits for them.

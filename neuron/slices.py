@@ -1,6 +1,7 @@
 """Slices. How many steps to run before the host looks in: about a tenth of a second's worth."""
 
 import time
+from collections.abc import Callable, Iterator
 
 from neuron.run import CAPACITY
 
@@ -17,6 +18,7 @@ class Slices:
 
     def __init__(self, work: int):
         self._steps = _within(_SECONDS / (_STEP + _OPERATION * work))
+        self._started = 0.0
 
     def steps(self) -> int:
         """How many steps the next slice may have; starts its clock."""
@@ -29,6 +31,35 @@ class Slices:
         if steps:
             self._steps = _within(min(_SECONDS * steps / seconds, steps * _GROWTH))
         return seconds
+
+
+class Pace:
+    """Cuts an evaluation in pieces that are as long as slices, and has somebody look in between.
+
+    It never changes a result: what a batch gives depends on no other.
+    """
+
+    def __init__(self, work: int, look: Callable[[], None]):
+        """**Arguments:**
+
+        - `work`: that of a batch, at most.
+        - `look`: called before each piece.
+        """
+        self._slices, self.look = Slices(work), look
+        self._under_way = 0
+
+    def __call__(self, number: int, wait: Callable[[], object]) -> Iterator[tuple[int, int]]:
+        """The first batch of each piece of that many, and the one behind its last. `wait` waits
+        for the piece before."""
+        first = 0
+        while first < number:
+            wait()
+            self._slices.took(self._under_way)
+            self.look()
+            last = min(number, first + self._slices.steps())
+            self._under_way = last - first
+            yield first, last
+            first = last
 
 
 def _within(steps: int | float) -> int:

@@ -17,12 +17,15 @@ from jaxtyping import PyTree
 from neuron.average import Average, decay, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
 from neuron.checkpoint import Path, Saved, Snapshot, described, found, newest, taken_apart, write
+from neuron.clock import Clock
 from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
 from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
 from neuron.driving import drive
-from neuron.evaluation import evaluate, finisher, predict
+from neuron.errors import NonFiniteLossError
+from neuron.evaluation import at_once, evaluate, finisher, predict
 from neuron.history import History
+from neuron.interrupts import Interrupts
 from neuron.losses import Loss, MeanSquaredError
 from neuron.metrics import by_name
 from neuron.models import batch_axis, check_state, prediction_like, renewed
@@ -32,6 +35,7 @@ from neuron.place import Goal, Place
 from neuron.run import Run, copied, ready
 from neuron.samplers import Sampler
 from neuron.selection import Selection, parameters, partitioned
+from neuron.slices import Pace
 from neuron.state import TrainState, initial_state
 from neuron.step import Scoring, Task, checked_precision
 from neuron.trees import as_device, kept, on_entry, paths, refuse_ties, refuse_unhashable
@@ -125,7 +129,8 @@ class Trainer:
         - `device`: where to train, as a device or a platform's name; where JAX puts arrays by
             default if `None`.
         - `nonfinite`: what a loss or gradient that is not finite does: `"raise"` ends the fit
-            before that step, `"skip"` leaves the step's update out and counts it.
+            before that step, `"locate"` also finds where the first such value arose, and `"skip"`
+            leaves the step's update out and goes on, with the count in the history.
         - `progress`: whether to show a progress bar; if a terminal is attached, if `None`.
 
         **Raises:**
@@ -134,9 +139,9 @@ class Trainer:
         """
         if not callable(model):
             raise TypeError(f"`Trainer(model)` must be callable on one example; got {model!r}.")
-        if nonfinite not in ("raise", "skip"):
+        if nonfinite not in ("raise", "locate", "skip"):
             raise ValueError(
-                f"`Trainer(nonfinite=...)` must be 'raise' or 'skip'; got {nonfinite!r}."
+                f"`Trainer(nonfinite=...)` must be 'raise', 'locate' or 'skip'; got {nonfinite!r}."
             )
         # What is never trained can not drift apart: one scaling may serve inputs and targets.
         refuse_ties("Trainer(model)", parameters(model, eqx.is_array_like))
@@ -173,6 +178,8 @@ class Trainer:
         self._place = Place()
         self._place.move_to(state)
         self.history = self._new_history()
+        # Of the fit that runs, or of the last one.
+        self.clock = Clock()
         self.final_step: int | None = 0
         self.stopped: str | None = None
         # Whether all hooks of the last look have been called: what is saved then goes on exactly.
@@ -279,7 +286,7 @@ class Trainer:
         *,
         epochs: int | None = None,
         steps: int | None = None,
-        validation: DataLoader | tuple[PyTree, ...] | None = None,
+        validation: Any = None,
         resume_from: Path | None = None,
     ) -> History:
         """Trains that many more epochs or steps; 10 epochs if neither is given.
@@ -289,7 +296,7 @@ class Trainer:
         - `loader`: a `DataLoader`, or a tuple of arrays that makes one.
         - `epochs`, `steps`: how much more to train; one of them. With `resume_from`, how much in
             all.
-        - `validation`: data that is evaluated at the end of each epoch.
+        - `validation`: data that is evaluated at the end of each epoch, as `evaluate` takes it.
         - `resume_from`: a directory of `Checkpoint`. The fit goes on at the newest one that is
             whole, if there is any, as if it had never been stopped. Of several fits of one trainer,
             those before the one that wrote it train nothing.
@@ -300,16 +307,20 @@ class Trainer:
 
         **Raises:**
 
-        - `NonFiniteLossError` at a step whose loss or gradients are not finite.
+        - `NonFiniteLossError` at a step whose loss or gradients are not finite; its `locate` finds
+            out why.
         - `ValueError` or `TypeError` before the first step, for what can not be meant.
         - `CheckpointError` for a checkpoint of a run with other parts than this one's.
-        - `KeyboardInterrupt` at a step boundary after Ctrl-C.
+        - `KeyboardInterrupt` after Ctrl-C and `Terminated` after SIGTERM, within half a second and
+            the step under way; a function of your own that handles the signal is called there
+            instead. A second one is handled at once.
         """
         if self._run is not None:
             raise RuntimeError(
                 "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
             )
         goal = Goal(epochs, steps, total=resume_from is not None)
+        clock = Clock()
         loader = as_loader("Trainer.fit(loader)", loader)
         loader.refuse_spent("Trainer.fit(loader)")
         self._check(loader)
@@ -337,12 +348,17 @@ class Trainer:
         self._fitted = Fitted(loader, steps_of, self._taken.get(loader, 0) - self.step)
         error: BaseException | None = None
         with contextlib.ExitStack() as stack:
+            self.clock = stack.enter_context(clock)
             validate = None
             if validation is not None:
-                validate = self._validation("Trainer.fit(validation=...)", validation, stack)
-            feed = stack.enter_context(contextlib.closing(self._feed(loader, steps_of, more)))
-            self._run = self._begin(steps_of, feed, more)
+                with clock("validation"):
+                    validate = self._validation("Trainer.fit(validation=...)", validation, stack)
+            with clock("input"):
+                feed = stack.enter_context(self._feed(loader, steps_of, more))
+            run = self._begin(steps_of, feed, more)
             self.stopped = None if resumed is None else resumed.stopped
+            interrupts = stack.enter_context(Interrupts())
+            self._run = run
             scoring, recorded = self._scoring, self._run.program.record
             try:
                 drive(
@@ -351,6 +367,7 @@ class Trainer:
                     feed,
                     self._place,
                     self._hooks,
+                    interrupts,
                     epochs=last_epoch,
                     metrics={n: m for n, m in scoring.metrics.items() if n not in recorded},
                     task=lambda sampler: self._task(steps_of, sampler),
@@ -359,21 +376,25 @@ class Trainer:
                 )
             except BaseException as raised:
                 error = raised
+                if self._nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
+                    raised.locate()
                 raise
             finally:
                 self._state, self._run = self._run.state, None
                 self._taken[loader] = self._fitted.taken(self.step)
-                self._hooks.close(self, error)
+                with clock("callbacks"):
+                    self._hooks.close(self, error)
         self._fits += 1
         return self.history
 
-    def evaluate(self, loader: DataLoader | tuple[PyTree, ...]) -> Logs:
+    def evaluate(self, loader: Any) -> Logs:
         """The loss and the metrics over every row of the data, once each and in their order, in
         inference mode.
 
         **Arguments:**
 
-        - `loader`: a `DataLoader`, whose sampler plays no part, or a tuple of arrays.
+        - `loader`: a `DataLoader`, whose sampler plays no part; a tuple of arrays; or, after a fit
+            on a table, a table that has the same columns.
 
         **Returns:**
 
@@ -409,7 +430,7 @@ class Trainer:
         parts = (self.model, self.model_state, precision, transform, self._seed)
 
         def drawn(sample: int | None) -> PyTree:
-            with contextlib.closing(loader.read(batch_size)) as blocks:
+            with loader.read(batch_size) as blocks:
                 # A transform may look at the targets, where there are any.
                 needed = ((Batch(b.inputs, b.targets if transform else None), n) for b, n in blocks)
                 return predict(parts, batch_size, needed, sample)
@@ -483,6 +504,7 @@ class Trainer:
             step=self.step,
             steps_per_epoch=self._place.steps_per_epoch,
             fits=self._fits,
+            ending=self._place.ending,
             taken=taken,
             position=None if fitted is None else fitted.loader.position(self._place, taken),
             stopped=self.stopped,
@@ -501,7 +523,7 @@ class Trainer:
         self._state, self._frozen, self.history = state, frozen, history
         self._metrics_of = saved
         self._place.move_to(state)
-        self._place.steps_per_epoch = saved.steps_per_epoch
+        self._place.steps_per_epoch, self._place.ending = saved.steps_per_epoch, saved.ending
 
     def _configuration(self) -> dict[str, str]:
         """The parts as text: where they differ, a run is another one."""
@@ -516,7 +538,7 @@ class Trainer:
             "average": described(self._average),
             "precision": described(scoring.precision),
             "seed": described(self._seed),
-            "nonfinite": described(self._nonfinite),
+            "nonfinite": described(self._nonfinite == "skip"),
         }
         data = {} if self._fitted is None else self._fitted.steps_of.parts()
         return parts | {name: described(part) for name, part in data.items()}
@@ -535,7 +557,9 @@ class Trainer:
         )
 
     def _begin(self, loader: DataLoader, feed: Feed, more: int | None) -> Run:
-        if feed.left == 0 and not feed.renew(lambda: None):
+        with self.clock("input"):
+            ready_at_all = feed.left > 0 or feed.renew(lambda: None)
+        if not ready_at_all:
             raise ValueError("`Trainer.fit(loader)` must have at least one batch; got none.")
         task = self._task(loader, feed.sampler)
         state = on_entry(self._place.put_into(self._state), self._device)
@@ -550,37 +574,43 @@ class Trainer:
 
     def _held_out(self, call: str, data: Any) -> tuple[DataLoader, int]:
         """Data to evaluate, and how many rows are computed together."""
-        loader = as_loader(call, data)
+        loader = as_loader(call, data, self._columns)
         loader.refuse_spent(call)
         self._check(loader)
         batch_size = loader.batch_size if loader is data else _BATCH_SIZE
         check_held_out(call, self._scoring, loader, batch_size)
         return loader, batch_size
 
-    def _validation(self, call: str, data: Any, stack: contextlib.ExitStack) -> Callable[[], Logs]:
+    def _validation(
+        self, call: str, data: Any, stack: contextlib.ExitStack
+    ) -> Callable[[Pace], Logs]:
         """Evaluates the same rows again and again; those that live on the device stay there."""
         loader, batch_size = self._held_out(call, data)
         loader.refuse_spent(call, again=True)
         if not loader.on_device:
-            return lambda: self._evaluate(loader, batch_size)
+            return lambda pace: self._evaluate(loader, batch_size, pace)
         stack.enter_context(contextlib.closing(loader))
         placed = [
             (jax.device_put(block, self._device), count)
             for block, count in loader.blocks(batch_size, self._check_of(loader))
         ]
-        return lambda: self._evaluate_blocks(loader, batch_size, placed)
+        return lambda pace: self._evaluate_blocks(loader, batch_size, placed, pace)
 
-    def _evaluate(self, loader: DataLoader, batch_size: int) -> Logs:
-        with contextlib.closing(loader.read(batch_size, self._check_of(loader))) as blocks:
-            return self._evaluate_blocks(loader, batch_size, blocks)
+    def _evaluate(self, loader: DataLoader, batch_size: int, pace: Pace | None = None) -> Logs:
+        meanwhile = (lambda: None) if pace is None else pace.look
+        with loader.read(batch_size, self._check_of(loader), meanwhile) as blocks:
+            return self._evaluate_blocks(loader, batch_size, blocks, pace)
 
     def _evaluate_blocks(
-        self, loader: DataLoader, batch_size: int, blocks: Iterable[tuple[Batch, int]]
+        self,
+        loader: DataLoader,
+        batch_size: int,
+        blocks: Iterable[tuple[Batch, int]],
+        pace: Pace | None,
     ) -> Logs:
         parts = (self.model, self.model_state, self._scored(loader), self._seed)
-        return evaluate(
-            parts, batch_size, whole_blocks(self._scoring, blocks, batch_size), self.step
-        )
+        blocks = whole_blocks(self._scoring, blocks, batch_size)
+        return evaluate(parts, batch_size, blocks, self.step, at_once if pace is None else pace)
 
     def _task(self, loader: DataLoader, sampler: Sampler) -> Task:
         return on_entry(

@@ -15,13 +15,13 @@ GROUND = {
     "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models",
     "objectives", "optimizers", "rows", "samplers", "selection", "state", "kernel", "convolutions",
     "step", "run",
-    "evaluation", "summaries",
+    "evaluation", "summaries", "labels",
 }  # fmt: skip
 UPPER = {
     "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder", "demands", "splits", "preprocessing",
+    "trainer", "finder", "demands", "splits", "preprocessing", "clock", "exports", "origin",
 }  # fmt: skip
-COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers"}
+COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers", "exports"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
 # Equinox prints modules by `wadler_lindig`, and asks a module of one's own for its words.
 LIBRARIES = {"jax", "equinox", "jaxtyping", "wadler_lindig", "numpy", "neuron"}
@@ -128,6 +128,7 @@ def test_the_upper_floor_needs_jax_and_the_standard_library(file):
         "plotting": {"matplotlib"},
         "splits": {"narwhals"},
         "data": {"narwhals", "pyarrow"},
+        "exports": {"jax2onnx", "onnxruntime"},
     }
     optional = optional.get(room_of(file), set())
     assert packages(file) - sys.stdlib_module_names <= LIBRARIES | optional
@@ -190,7 +191,8 @@ from jax._src import xla_bridge
 neuron.SGD(0.1, momentum=0.9), neuron.Adam(), neuron.AdamW()
 neuron.Huber(), neuron.CrossEntropy(), neuron.Bootstrap(1), neuron.Shuffle(1)
 assert not xla_bridge.backends_are_initialized()
-loaded = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype"} & set(sys.modules)
+heavy = {"tqdm", "matplotlib", "narwhals", "optax", "sklearn", "beartype"}
+loaded = (heavy | {"tensorboardX", "wandb", "mlflow", "jax2onnx"}) & set(sys.modules)
 assert not loaded, loaded
 import jax
 jax.devices()

@@ -72,9 +72,13 @@ def test_another_table_has_the_same_codes_and_predicts_by_name():
     again = neuron.DataLoader.from_dataframe(few, 2, like=loader).sample()
     np.testing.assert_array_equal(again.inputs, F([[2, 0.5], [0, 0.5]]))
     trainer = neuron.Trainer(neuron.Dense(2, key=jax.random.key(0)), progress=False)
-    trainer.fit(loader, steps=3)
+    trainer.fit(loader, epochs=1)
     np.testing.assert_array_equal(trainer.predict(few), trainer.predict(again.inputs))
     np.testing.assert_array_equal(trainer.copy().predict(few), trainer.predict(few))
+    held = neuron.DataLoader.from_dataframe(few, 2, like=loader).sample()
+    assert trainer.evaluate(few) == trainer.evaluate((held.inputs, held.targets))
+    trainer.fit(loader, epochs=1, validation=few)
+    assert trainer.history.epochs[-1]["val_loss"] == trainer.evaluate(few)["loss"]
     with pytest.raises(ValueError, match=r"'kind' is missing, and there are \['size'"):
         trainer.predict(few.drop("kind"))
 

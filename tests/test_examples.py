@@ -12,10 +12,13 @@ SHORT = {
     "single_neuron.py": ["--steps", "5000"],
     "diabetes.py": ["--epochs", "300"],
     "digits.py": ["--epochs", "3"],
+    "export.py": ["--epochs", "5"],
     "fine_tuning.py": ["--epochs", "30"],
+    "logging_a_run.py": ["--epochs", "6"],
     "parquet.py": ["--rows", "500000"],
     "pendulum.py": ["--steps", "3000"],
     "polars_frame.py": ["--epochs", "8"],
+    "resume.py": ["--epochs", "6", "--kills", "2"],
     "torch_dataset.py": ["--epochs", "6"],
     "two_outputs.py": ["--epochs", "10"],
     "variational.py": ["--epochs", "20"],
@@ -66,11 +69,33 @@ def test_digits(tmp_path):
     assert (tmp_path / "digits.png").exists()
 
 
+def test_export(tmp_path):
+    out = run("export.py", tmp_path)
+    assert "Exported(inputs=float32[64], outputs=float32[10]" in out
+    # 0.98 with all 20 epochs.
+    assert float(out.split("its answers:")[1].split()[0]) > 0.9
+    assert out.rstrip().endswith("to the bit: True")
+    assert (tmp_path / "export.png").exists()
+
+
 def test_fine_tuning(tmp_path):
     out = run("fine_tuning.py", tmp_path)
     scores = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("held-out")]
     assert len(scores) == 4
     assert all(0.4 < score < 1 for score in scores)
+
+
+def test_resume(tmp_path):
+    out = run("resume.py", tmp_path)
+    assert out.endswith("states alike: True\nlosses alike: True\n")
+    assert (tmp_path / "resume.png").exists()
+
+
+def test_logging_a_run(tmp_path):
+    out = run("logging_a_run.py", tmp_path)
+    assert out.startswith("fit ")
+    assert out.endswith("the same after a stop: True\n")
+    assert (tmp_path / "logging_a_run.png").exists()
 
 
 def test_pendulum(tmp_path):

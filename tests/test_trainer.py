@@ -150,7 +150,38 @@ def test_skip_goes_on_and_counts(model):
     assert one.step == 16
     assert int(one.state.skipped[1]) == 2
     assert np.flatnonzero(~np.isfinite(history["loss"])).tolist() == [5, 13]
+    assert np.flatnonzero(history["skipped"]).tolist() == [5, 13]
+    assert [row["skipped"] for row in history.epochs] == [1, 1]
+    assert type(history.epochs[0]["skipped"]) is int
     assert np.isfinite([row["loss"] for row in history.epochs]).all()
+
+
+def test_skipped_gradients_count_in_the_epoch_they_are_of(model):
+    """The loss is finite, so that nothing else tells of them; fits may cut the epoch anywhere."""
+
+    class Cusp(neuron.Loss):
+        def __call__(self, prediction, target):
+            bad = target > 1e9
+            root = jnp.sqrt(jnp.where(bad, 0 * prediction, 1.0))
+            return jnp.where(bad, 0.0, (prediction - target) ** 2) + root
+
+    y = Y.copy()
+    y[[3, 40, 41, 63]] = 1e10
+    loader = neuron.DataLoader((X, y), 8, sampler=neuron.Sequential())
+    one = quiet(model, Cusp(), neuron.SGD(1e-3), nonfinite="skip")
+    for steps in (3, 4, 9, 4):
+        history = one.fit(loader, steps=steps)
+    assert np.flatnonzero(history["skipped"]).tolist() == [0, 5, 7, 8, 13, 15, 16]
+    assert [row["skipped"] for row in history.epochs] == [3, 3]
+    assert int(one.state.skipped[1]) == 7
+    assert np.isfinite(history["loss"]).all()
+    assert neuron.History.from_json(history.to_json()).epochs == history.epochs
+
+
+def test_only_a_trainer_that_skips_counts(model):
+    history = quiet(model).fit((X, Y), epochs=1)
+    assert "skipped" not in history.names
+    assert "skipped" not in history.epochs[0]
 
 
 def test_a_batch_without_weight_makes_no_update_and_does_not_stop(model):

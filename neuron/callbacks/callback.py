@@ -132,12 +132,14 @@ class Hooks:
         """Tells every callback that the fit is over. The first error reaches the user, the fit's
         own before all others, and carries the later ones as notes."""
         first = error
-        for callback in self.callbacks:
-            try:
-                if error is not None:
+        # All hear of an error before anybody ends the fit, and may put other weights into it.
+        if error is not None:
+            for callback in self.callbacks:
+                try:
                     callback.on_exception(trainer, error)
-            except Exception as later:
-                first = _noted(first, later)
+                except Exception as later:
+                    first = _noted(first, later)
+        for callback in self.callbacks:
             try:
                 callback.on_fit_end(trainer)
             except Exception as later:

@@ -111,13 +111,17 @@ class Checkpoint(Callback):
         if due:
             self._save_step(trainer)
 
+    def on_exception(self, trainer: "Trainer", error: BaseException) -> None:
+        # Now, and not where the fit ends: there, others may have put their weights into it.
+        if self._lock is not None:
+            self._save_last(trainer)
+
     def on_fit_end(self, trainer: "Trainer") -> None:
         lock, self._lock = self._lock, None
         if lock is None:
             return
         with lock:
-            if trainer.at_rest and self._last_step != trainer.step:
-                self._save_step(trainer)
+            self._save_last(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         return self._best.state_dict()
@@ -132,6 +136,10 @@ class Checkpoint(Callback):
 
     def _note_epoch(self, trainer: "Trainer", logs: Logs) -> None:
         self._row = logs
+
+    def _save_last(self, trainer: "Trainer") -> None:
+        if trainer.at_rest and self._last_step != trainer.step:
+            self._save_step(trainer)
 
     def _save_step(self, trainer: "Trainer") -> None:
         # Not tried again at the fit's end if it fails.

@@ -56,6 +56,12 @@ class Leaves:
 
         return Leaves(cut(self.arrays), cut(self.numbers), cut(self.keys))
 
+    def without(self, prefix: str) -> "Leaves":
+        """Those that are not below a path."""
+        below = tuple(prefix + mark for mark in (".", "["))
+        rest = {n: array for n, array in self.arrays.items() if not n.startswith(below)}
+        return dataclasses.replace(self, arrays=rest)
+
     def __or__(self, other: "Leaves") -> "Leaves":
         """Those of both."""
         return Leaves(

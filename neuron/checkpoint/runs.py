@@ -27,6 +27,7 @@ class Snapshot:
     - `state`, `frozen`, `optimizer`: trees, of which the arrays and the numbers are kept.
     - `step`: how many steps it has taken; `steps_per_epoch`: how the data is cut, 0 if unknown.
     - `fits`: how many fits came to their end before.
+    - `ending`: whether the end of the last epoch is still to come, its validation interrupted.
     - `taken`: how many steps it has taken of the data that it is trained on; `position`: what that
         data needs to go on, beside.
     - `stopped`: why it was ended, if it was.
@@ -40,6 +41,7 @@ class Snapshot:
     step: int
     steps_per_epoch: int
     fits: int
+    ending: bool
     taken: int
     position: Any
     stopped: str | None
@@ -66,6 +68,7 @@ class Snapshot:
             "configuration": self.configuration,
             "steps_per_epoch": self.steps_per_epoch,
             "fits": self.fits,
+            "ending": self.ending,
             "taken": self.taken,
             "stopped": self.stopped,
             "numbers": packed(leaves.numbers, "", {}),
@@ -87,6 +90,7 @@ class Saved:
             self.step, self.steps_per_epoch, self.fits, self.taken = (
                 _count(facts, name) for name in ("step", "steps_per_epoch", "fits", "taken")
             )
+            self.ending: bool = of_kind(facts, "ending", bool)
             self.stopped: str | None = of_kind(facts, "stopped", str | None)
             self.configuration: dict[str, str] = of_kind(facts, "configuration", dict)
             for part in self.configuration:
@@ -108,9 +112,7 @@ class Saved:
     def state(self, like: TrainState) -> TrainState:
         """The state, but for what its metrics hold."""
         apart = dataclasses.replace(like, metrics={})
-        held = self._leaves.under("state")
-        without = {n: a for n, a in held.arrays.items() if not _of_metrics(n)}
-        return filled(apart, dataclasses.replace(held, arrays=without), f"{self.shown} (`state`)")
+        return filled(apart, self._leaves.without("state.metrics"), self.shown, "state")
 
     def metrics(self, like: dict[str, PyTree]) -> dict[str, PyTree]:
         """What the metrics hold of the epoch under way."""
@@ -138,10 +140,6 @@ def _count(facts: dict[str, Any], name: str) -> int:
     if not 0 <= of_kind(facts, name, int) < 1 << 64 or isinstance(facts[name], bool):
         raise ValueError(f"`{name}` may not be {facts[name]!r:.99}")
     return facts[name]
-
-
-def _of_metrics(name: str) -> bool:
-    return name.startswith("metrics[")
 
 
 def _short(text: str, other: str) -> str:

@@ -11,10 +11,14 @@ from neuron.data.source import Source
 from neuron.types import Batch
 
 
-def as_loader(call: str, data: Any) -> DataLoader:
-    """A loader as it is; a tuple of arrays as one, with 32 rows a batch or all there are."""
+def as_loader(call: str, data: Any, columns: Columns | None = None) -> DataLoader:
+    """A loader as it is; a tuple of arrays as one, with 32 rows a batch or all there are, and so a
+    table that has the columns."""
     if isinstance(data, DataLoader):
         return data
+    if columns is not None and is_table(data):
+        rows, _ = from_frame(call, data, Choice(call, like=columns))
+        return DataLoader(rows, max(1, min(32, len(rows))))
     if isinstance(data, tuple):
         kind = as_kind(call, data)
         return DataLoader(kind, max(1, min(32, len(kind))) if isinstance(kind, Source) else None)

@@ -12,7 +12,7 @@ import numpy as np
 
 from neuron.counters import words
 from neuron.data.memory import aligned
-from neuron.data.prefetch import Prefetched
+from neuron.data.prefetch import Prefetched, is_interrupt
 from neuron.place import Place
 from neuron.rows import Data, Delivered
 from neuron.samplers import Sampler
@@ -50,8 +50,14 @@ class Feed(abc.ABC):
     def ended(self, place: Place) -> str:
         """Says why there is no further chunk."""
 
-    def close(self) -> None:
-        """Ends what runs in the background."""
+    def close(self, *, hurry: bool = False) -> None:
+        """Ends what runs in the background, and waits for it; with `hurry` it does not."""
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self.close(hurry=is_interrupt(kind))
 
 
 class Resident(Feed):
@@ -100,8 +106,8 @@ class Chunked(Feed):
         where = f"after batch {place.position}{expected} of epoch {place.epoch + 1}, "
         return f"The data ended {where if place.position else ''}at step {place.step}."
 
-    def close(self) -> None:
-        self._chunks.close()
+    def close(self, *, hurry: bool = False) -> None:
+        self._chunks.close(hurry=hurry)
 
 
 @dataclasses.dataclass(frozen=True)

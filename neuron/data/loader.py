@@ -246,9 +246,15 @@ class DataLoader:
         many rows of each count. `check` refuses rows that `sample` did not show."""
         return self._supply.blocks(self.batch_size if batch_size is None else batch_size, check)
 
-    def read(self, batch_size: int | None = None, check: Check = accepted) -> Prefetched:
-        """The same blocks, read ahead in a background thread. To be closed."""
-        return Prefetched(self.blocks(batch_size, check), then=self.close)
+    def read(
+        self,
+        batch_size: int | None = None,
+        check: Check = accepted,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Prefetched:
+        """The same blocks, read ahead in a background thread. To be closed. `meanwhile` is called
+        now and then while one is waited for."""
+        return Prefetched(self.blocks(batch_size, check), then=self.close, meanwhile=meanwhile)
 
     def feed(self, wanted: Wanted) -> Feed:
         """What feeds the program."""

@@ -13,6 +13,8 @@ import jax
 
 # How long to wait for a reader that is to end. It may be stuck in code that is not ours.
 _PATIENCE = 10.0
+# And how long where the run was interrupted.
+_HURRY = 0.2
 _END = object()
 
 
@@ -29,14 +31,16 @@ class Prefetched(Iterator[Any]):
         *,
         depth: int = 2,
         then: Callable[[], None] = lambda: None,
+        meanwhile: Callable[[], None] = lambda: None,
     ):
         """**Arguments:**
 
         - `items`: what is made ahead.
         - `depth`: how many of them.
         - `then`: called once the thread has ended.
+        - `meanwhile`: called ten times a second while an item is waited for.
         """
-        self._items, self._then = items, then
+        self._items, self._then, self._meanwhile = items, then, meanwhile
         # The thread holds one more in its hand.
         self._ready: queue.Queue[Any] = queue.Queue(maxsize=max(1, depth - 1))
         self._closing, self._closed = threading.Event(), False
@@ -47,7 +51,7 @@ class Prefetched(Iterator[Any]):
         self._thread.start()
 
     def __next__(self) -> Any:
-        return self.next(lambda: None)
+        return self.next(self._meanwhile)
 
     def next(self, meanwhile: Callable[[], None]) -> Any:
         """The next item; while it is not there, `meanwhile` is called ten times a second."""
@@ -65,19 +69,33 @@ class Prefetched(Iterator[Any]):
                 raise item.error
             return item
 
-    def close(self) -> None:
-        """Ends the thread, warning where it does not end, and lets go of what it read from."""
+    def __enter__(self) -> "Prefetched":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self.close(hurry=is_interrupt(kind))
+
+    def close(self, *, hurry: bool = False) -> None:
+        """Ends the thread, warning where it does not end, and lets go of what it read from.
+
+        **Arguments:**
+
+        - `hurry`: leaves one that is stuck behind at once.
+        """
         if self._closed:
             return
         self._closed = True
         self._closing.set()
-        self._thread.join(_PATIENCE)
-        if self._thread.is_alive():
-            warnings.warn(
-                f"The thread that reads the data has not ended within {_PATIENCE:g} s; it is left "
-                "behind, waiting for its source.",
-                stacklevel=2,
-            )
+        patience = _HURRY if hurry else _PATIENCE
+        self._thread.join(patience)
+        # Where warnings are errors, this one must not hide the interrupt.
+        with contextlib.suppress(*[Warning] if hurry else []):
+            if self._thread.is_alive():
+                warnings.warn(
+                    f"The thread that reads the data has not ended within {patience:g} s; it is "
+                    "left behind, waiting for its source.",
+                    stacklevel=2,
+                )
         self._then()
 
     def _read(self, settings: list[AbstractContextManager[Any]]) -> None:
@@ -104,6 +122,11 @@ class Prefetched(Iterator[Any]):
             except queue.Full:
                 continue
         return False
+
+
+def is_interrupt(kind: type[BaseException] | None) -> bool:
+    """Whether what ends a block is no error of the program, but somebody who wants it to end."""
+    return kind is not None and not issubclass(kind, Exception)
 
 
 def _settings() -> list[AbstractContextManager[Any]]:

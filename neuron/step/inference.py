@@ -35,15 +35,16 @@ def prediction_step(
     precision: str | None,
     transform: Callable[..., Any] | None,
     batch: Batch,
-    keys: Shaped[Key, " batch"],
+    keys: Shaped[Key, " batch"] | None,
     *,
     dropout: bool,
 ) -> PyTree:
-    """The model's outputs for a batch of rows, in inference mode, dropout apart."""
+    """The model's outputs for a batch of rows, in inference mode, dropout apart; without keys for a
+    model that then draws nothing."""
     model = in_precision(precision, for_inference(model, dropout=dropout))
 
-    def predict(example: Batch, key: Key) -> PyTree:
-        inputs = prepared(transform, example, key).inputs
+    def predict(example: Batch, key: Any) -> PyTree:
+        inputs = (example if transform is None else prepared(transform, example, key)).inputs
         inputs = inputs_in_precision(precision, model, inputs)
         return apply(model, renewed(model_state), inputs, key=key)[0]
 

@@ -11,37 +11,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from neuron.counters import as_count
 from neuron.metrics import Metric
 from neuron.models import renewed
 from neuron.objectives import Parts
-from neuron.optimizers import Optimizer, is_rate
-from neuron.rows import Cut, Data, batch_of, rows_at
-from neuron.samplers import Sampler
+from neuron.optimizers import is_rate
+from neuron.rows import Data, batch_of, rows_at
 from neuron.state import TrainState
-from neuron.step.accumulation import Chunk, sums_alone, sums_and_pullback
-from neuron.step.sums import Scoring, Sums, example_keys, sums_of
-from neuron.types import Batch, Indices, Model, ModelState, Number, Params, Scalar, Words
-
-
-Record = dict[str, Scalar]
-
-
-class Task(eqx.Module):
-    """What a step reads and leaves as it is: the model's other part, and how to train it.
-
-    A step takes its rows in microbatches of `microbatch`.
-    """
-
-    frozen: Model
-    scoring: Scoring
-    optimizer: Optimizer
-    average: Number | None
-    sampler: Sampler
-    seed: Words
-    cut: Cut = eqx.field(static=True)
-    microbatch: int = eqx.field(static=True)
-    skip_nonfinite: bool = eqx.field(static=True)
+from neuron.step.gradient import Record, Task, chunk_of, graded_step
+from neuron.step.sums import Sums, sums_of
+from neuron.types import Batch, Indices, ModelState, Params, Scalar
 
 
 def training_step(
@@ -68,34 +46,8 @@ def training_step(
 def _step(
     state: TrainState, task: Task, data: Batch, indices: Indices
 ) -> tuple[TrainState, Record]:
-    objective = task.scoring.objective.at(as_count(state.step))
-    scoring = dataclasses.replace(task.scoring, objective=objective)
-    chunk = _chunk(state, task, indices)
-    options = (state.model_state, chunk, task.microbatch, scoring.metrics)
-
-    def sums_at(params: Params, model_state: ModelState, chunk: Chunk) -> tuple[Sums, ModelState]:
-        model, batch = eqx.combine(params, task.frozen), rows_at(data, chunk.places)
-        return sums_of(scoring, model, model_state, batch, chunk.present, chunk.keys)
-
-    def penalty_at(params: Params) -> tuple[Scalar, Record]:
-        penalties = objective.penalties(eqx.combine(params, task.frozen))
-        return sum(penalties.values(), start=jnp.zeros(())), penalties
-
-    def value_at(params: Params) -> Scalar:
-        value = objective.finish(sums_alone(sums_at, params, *options).mean())
-        return value + penalty_at(params)[0].astype(value.dtype)
-
-    sums, model_state, pullback = sums_and_pullback(sums_at, state.params, *options)
-    # The gradient of finish(sum / weight): its slope at the mean, spread over the examples.
-    mean = sums.mean()
-    loss, slope = jax.value_and_grad(objective.finish)(mean)
-    spread = lambda s, w: s / jnp.where(w > 0, w, 1).astype(s.dtype)
-    grads = pullback(jax.tree.map(spread, slope, sums.weight))
-    (penalty, penalties), steeper = jax.value_and_grad(penalty_at, has_aux=True)(state.params)
-    if penalties:
-        loss = loss + penalty.astype(loss.dtype)
-        grads = jax.tree.map(jnp.add, grads, steeper)
-
+    graded = graded_step(state, task, data, indices)
+    sums, loss, grads, penalties = graded.sums, graded.loss, graded.grads, graded.penalties
     logs = task.optimizer.logs(grads, state.opt_state, state.params)
     empty = functools.reduce(operator.and_, [w == 0 for w in jax.tree.leaves(sums.weight)])
     finite = _all_finite((loss, grads))
@@ -103,8 +55,8 @@ def _step(
     metrics = _observed(task, state, sums, counts)
 
     def committed() -> TrainState:
-        known = {"value": loss, "grad": grads, "value_fn": value_at}
-        return _updated(task, state, model_state, grads, known)
+        known = {"value": loss, "grad": grads, "value_fn": graded.value_at}
+        return _updated(task, state, graded.model_state, grads, known)
 
     # A branch, since a select would have the moments copied first, and read all numbers again.
     new = jax.lax.cond(counts, committed, lambda: state)
@@ -112,8 +64,8 @@ def _step(
     new = dataclasses.replace(new, metrics=metrics)
     new = new.counted(task.cut.steps_per_epoch, taken=taken, dropped=fault)
 
-    parts = {"loss": loss}, objective.parts(mean)
-    behind = _behind_loss(sums, penalties, logs, penalty.astype(loss.dtype))
+    parts = {"loss": loss}, graded.objective.parts(graded.mean)
+    behind = _behind_loss(sums, penalties, logs, graded.penalty.astype(loss.dtype))
     where_there_are_rows = lambda values: {
         name: jnp.where(empty, jnp.nan, value) for name, value in values.items()
     }
@@ -124,6 +76,7 @@ def _step(
         {name: total / sums.examples for name, total in sums.logs.items()},
         penalties,
         logs,
+        {"skipped": fault.astype(loss.dtype)} if task.skip_nonfinite else {},
         _values(task, metrics),
     )
     return new, record
@@ -152,13 +105,6 @@ def _updated(
         average = average.moved(task.average, params)
     new = state.changed(params, model_state, opt_state, average)
     return jax.tree.map(lambda new, old: new.astype(old.dtype), new, state)
-
-
-def _chunk(state: TrainState, task: Task, indices: Indices) -> Chunk:
-    present = indices >= 0
-    # Padding repeats the batch's own first row, so that it is as finite as the data.
-    places = jnp.where(present, indices, indices[0])
-    return Chunk(places, present, example_keys(task.seed, state.step, len(indices)))
 
 
 def _observed(
@@ -193,7 +139,7 @@ def _values(task: Task, totals: dict[str, PyTree]) -> dict[str, Any]:
 def first_sums(state: TrainState, task: Task, data: Data) -> Sums:
     """The sums of a batch at the state's weights: by their shapes one knows what metrics hold."""
     model, rows = eqx.combine(state.params, task.frozen), task.cut.batch_size
-    chunk = _chunk(state, task, jnp.zeros(rows, jnp.int32))
+    chunk = chunk_of(state, task, jnp.zeros(rows, jnp.int32))
     batch = rows_at(batch_of(data, state.step, task.seed), chunk.places)
     before = renewed(state.model_state)
     return sums_of(task.scoring, model, before, batch, chunk.present, chunk.keys)[0]

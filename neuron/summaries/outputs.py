@@ -1,16 +1,15 @@
 """What the layers of a model return, noted while the model is traced."""
 
 import dataclasses
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.tree_util as jtu
 from jaxtyping import PyTree
 
+from neuron.labels import Around, labeled
 from neuron.models import prediction_like
-from neuron.selection import dotted
 from neuron.summaries.arrays import is_array
 from neuron.trees import refuse_unhashable
 from neuron.types import Model, ModelState
@@ -45,7 +44,7 @@ def outputs_of(model: Model, model_state: ModelState, example: PyTree) -> tuple[
     prediction = _prediction(model, model_state, rows)
     notes: list[Output] = []
     try:
-        noted = _prediction(_noting(model, (), notes), model_state, rows)
+        noted = _prediction(labeled(model, _noting(notes)), model_state, rows)
     except Exception:
         # A model may do with its layers what works for their exact classes alone, such as stack
         # two of them into one. Then its own output is all there is to say.
@@ -68,55 +67,16 @@ def _prediction(model: Model, model_state: ModelState, rows: PyTree) -> PyTree:
     return found[0]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Label:
-    """Which layer it is, and where it notes. Compared by identity: JAX and Equinox remember what
-    they have traced, and would skip a layer that looks like another one."""
+def _noting(notes: list[Output]) -> Around:
+    """What notes the outputs of the layers, in the order in which they are called."""
 
-    path: str
-    layer: str
-    notes: list[Output]
+    def around(path: str, layer: str, call: Callable[[], Any]) -> Any:
+        place = len(notes)
+        output = call()
+        notes.insert(place, Output(path, layer, _shapes(output)))
+        return output
 
-
-def _noting(node: PyTree, path: tuple, notes: list[Output]) -> PyTree:
-    """The same tree, but that the layers below its root note what they return."""
-    if jtu.all_leaves([node]):
-        return node
-    children, treedef = jtu.tree_flatten_with_path(node, is_leaf=lambda child: child is not node)
-    children = [_noting(child, (*path, *key), notes) for key, child in children]
-    node = jtu.tree_unflatten(treedef, children)
-    is_layer = isinstance(node, eqx.Module) and callable(node)
-    # `Shared` is no layer: what it returns are the layers inside it.
-    if not path or not is_layer or isinstance(node, eqx.nn.Shared):
-        return node
-    layer = object.__new__(_noting_class(type(node)))
-    for name, value in vars(node).items():
-        object.__setattr__(layer, name, value)
-    object.__setattr__(layer, "_neuron_label", _Label(dotted(path), type(node).__name__, notes))
-    return layer
-
-
-@functools.cache
-def _noting_class(kind: Any) -> Any:
-    """A subclass that notes what its calls return. Equinox has no hooks, and a wrapper would
-    hide a layer's attributes and class from its parent."""
-
-    class Noting(kind):
-        # `None` on an instance that the model itself makes, by `type(layer)(...)`.
-        _neuron_label: _Label | None = eqx.field(static=True, init=False, default=None)
-
-        @functools.wraps(kind.__call__, updated=())
-        def __call__(self, *args, **kwargs):
-            if self._neuron_label is None:
-                return kind.__call__(self, *args, **kwargs)
-            place = len(self._neuron_label.notes)
-            output = kind.__call__(self, *args, **kwargs)
-            note = Output(self._neuron_label.path, self._neuron_label.layer, _shapes(output))
-            self._neuron_label.notes.insert(place, note)
-            return output
-
-    Noting.__name__, Noting.__qualname__ = kind.__name__, kind.__qualname__
-    return Noting
+    return around
 
 
 def _shapes(output: PyTree) -> PyTree:
