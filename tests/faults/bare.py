@@ -26,9 +26,10 @@ REFUSED, WRONG = 3, 4
 
 def facts(step):
     """Those of a run that has taken so many steps, as small as they can be."""
-    counts = {"step": step, "steps_per_epoch": 5, "fits": 0, "taken": step, "stopped": None}
+    counts = {"step": step, "steps_per_epoch": 5, "fits": 0, "taken": step}
     empty = {"configuration": {}, "position": None, "history": {}, "callbacks": {}}
-    return {"kind": "run", "numbers": {}, "keys": {}, **counts, **empty}
+    ended = {"ending": False, "stopped": None}
+    return {"kind": "run", "numbers": {}, "keys": {}, **counts, **empty, **ended}
 
 
 def content(step, size=300):
