@@ -10,7 +10,7 @@ import jax
 from neuron.callbacks import Logs
 from neuron.data import DataLoader, accepted, as_loader
 from neuron.demands import check_held_out, whole_blocks
-from neuron.evaluation import at_once, evaluate
+from neuron.evaluation import BATCH_SIZE, at_once, evaluate
 from neuron.slices import Pace
 from neuron.step import Scoring
 from neuron.types import Batch
@@ -18,9 +18,6 @@ from neuron.types import Batch
 
 if TYPE_CHECKING:
     from neuron.trainer.trainer import Trainer
-
-# How many rows are evaluated or predicted together where nobody says.
-BATCH_SIZE = 256
 
 
 class HeldOut(NamedTuple):

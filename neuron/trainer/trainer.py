@@ -19,7 +19,7 @@ from neuron.checkpoint import Path, Saved, found, write
 from neuron.clock import Clock
 from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, as_inputs
-from neuron.evaluation import predict
+from neuron.evaluation import BATCH_SIZE, predict
 from neuron.history import History
 from neuron.losses import Loss, MeanSquaredError
 from neuron.metrics import by_name
@@ -32,7 +32,7 @@ from neuron.selection import Selection, parameters, partitioned
 from neuron.state import TrainState, initial_state
 from neuron.step import Scoring, checked_precision
 from neuron.trainer.fitting import fit
-from neuron.trainer.held_out import BATCH_SIZE, held_out, scores
+from neuron.trainer.held_out import held_out, scores
 from neuron.trainer.resuming import Fitted, captured, new_history, put_back
 from neuron.trees import as_device, kept, on_entry, refuse_ties, refuse_unhashable
 from neuron.types import Batch, Device, Model, ModelState, Number, whole_number
