@@ -2,4 +2,4 @@
 
 from neuron.history.columns import Row as Row
 from neuron.history.history import History as History
-from neuron.history.portable import portable as portable
+from neuron.history.values import portable as portable

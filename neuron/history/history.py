@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuron.history.columns import Column, Row, rows_of, table_of
-from neuron.history.portable import from_portable, portable
+from neuron.history.values import from_portable, portable
 from neuron.optimizers import is_rate
 from neuron.plotting import axes_for
 
