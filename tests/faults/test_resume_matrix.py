@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -38,9 +39,12 @@ def pairwise(axes, seed=0):
 @contextlib.contextmanager
 def process(cache):
     """What makes runs in processes of their own."""
-    command = [sys.executable, str(pathlib.Path(runs.__file__)), str(cache)]
+    # As a module: a model of `__main__` is another one.
+    command = [sys.executable, "-c", "import runs; runs.serve()", str(cache)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as started:
+    paths = f"{pathlib.Path(runs.__file__).parent}:{os.environ.get('PYTHONPATH', '')}"
+    environment = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen(command, env=environment, **pipes) as started:
         assert started.stdout.readline() == "ready\n"
 
         def order(case, directory, **how):
@@ -96,7 +100,7 @@ def test_stopped_and_resumed(folder, order, soak, optimizer):
 
 
 def test_one_core_and_two(folder, order, soak):
-    cores = sorted(runs.os.sched_getaffinity(0))
+    cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("there is one core")
     programs = [("Adam", "MLP", "shuffle")]
