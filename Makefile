@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint docs bench clean
+.PHONY: run test soak lint docs bench clean
 
 run: .venv/plot
 	$(BIN)/python examples/single_neuron.py
 
 test: .venv/test
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# SOAK=10 is a tenth of it, SEED=1 another one.
+soak: .venv/test
+	$(BIN)/python -m pytest tests/faults --soak=$(or $(SOAK),100)
 
 lint: .venv/lint
 	$(BIN)/ruff check .

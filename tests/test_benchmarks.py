@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -56,3 +57,25 @@ def test_other_libraries(task, library):
     rows = cells("--task", task, "--only", library)
     assert len(rows) >= 2
     check(rows)
+
+
+def test_reliability():
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    command = [sys.executable, "benchmarks/reliability.py", "--flips", "50"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [*command, "--only", "neuron", "equinox"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if "may not attach" in run.stderr:
+        pytest.skip("strace may not attach")
+    _, _, ours, equinox = run.stdout.splitlines()
+    _, kills, *rest = [cell.strip() for cell in ours.strip("|").split("|")]
+    assert int(kills) > 30
+    assert rest == ["0", "0", "50 of 50", "0", "same bits"]
+    # What writes in place is cut off in the middle.
+    assert int(equinox.split("|")[3]) > 0

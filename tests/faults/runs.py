@@ -1,6 +1,6 @@
 """Runs that are stopped in many ways, and all that they end with.
 
-As a program it is a server: a line of JSON orders a run, a child is forked that makes it, before
+`serve` is a server: a line of JSON orders a run, a child is forked that makes it, before
 JAX has any thread, and what it ended with comes back as a line.
 """
 
@@ -234,14 +234,10 @@ def run_child(order):
     return {"code": code, "took": took, "end": json.loads(last) if code == 0 else None}
 
 
-def serve(cache):
-    jax.config.update("jax_compilation_cache_dir", cache)
+def serve():
+    jax.config.update("jax_compilation_cache_dir", sys.argv[1])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(run_child(json.loads(line))), flush=True)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

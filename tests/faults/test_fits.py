@@ -12,14 +12,15 @@ SCRIPT = pathlib.Path(__file__).with_name("fits.py")
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_many_fits_leave_nothing_behind(request):
-    fits = 1000 if request.config.getoption("--soak", default=False) else 110
+def test_many_fits_leave_nothing_behind(soak):
+    fits = soak.number(110, 1000)
     run = subprocess.run(
         [sys.executable, str(SCRIPT), str(fits)], capture_output=True, text=True, timeout=600
     )
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     print(found)
+    soak.tell(f"{fits} fits in one process, before and after: {found}")
     before, after = found["before"], found["after"]
     # What the allocator keeps settles at some 15 MB, after a hundred fits as after three thousand;
     # a leak of the smallest trainer would be as much in a hundred.
