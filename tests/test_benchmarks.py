@@ -10,14 +10,11 @@ import pytest
 
 
 ROOT = pathlib.Path(__file__).parents[1]
-# One peer a task, and several of the shortest: the benchmark itself says of every row that it ran
-# whether its weights are the same.
+# A few peers of the shortest tasks: the benchmark itself says of every row that it ran whether its
+# weights are the same.
 ROWS = {
     "seed": ["Trainer.fit, given indices", "lax.scan, whole run", "Equinox loop", "PyTorch"],
     "mlp": ["lax.scan, whole run"],
-    "norm": ["lax.scan, Equinox model"],
-    "cnn": ["shifted images"],
-    "sources": ["Parquet"],
 }
 
 
@@ -55,7 +52,7 @@ def test_reliability():
     command = [sys.executable, "benchmarks/reliability.py", "--flips", "50"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [*command, "--only", "neuron", "equinox"],
+        [*command, "--only", "neuron"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -63,9 +60,7 @@ def test_reliability():
     )
     if "may not attach" in run.stderr:
         pytest.skip("strace may not attach")
-    _, _, ours, equinox = run.stdout.splitlines()
+    _, _, ours = run.stdout.splitlines()
     _, kills, *rest = [cell.strip() for cell in ours.strip("|").split("|")]
     assert int(kills) > 30
     assert rest == ["0", "0", "50 of 50", "0", "same bits"]
-    # What writes in place is cut off in the middle.
-    assert int(equinox.split("|")[3]) > 0
