@@ -46,6 +46,13 @@ class NonFiniteLossError(ArithmeticError):
             self._find = None
         return self.where
 
+    def try_to_locate(self) -> None:
+        """As `locate`, but what goes wrong with that is a note, and does not hide this error."""
+        try:
+            self.locate()
+        except Exception as failed:
+            self.add_note(f"Where it arose could not be found: {failed!r}.")
+
     def __str__(self) -> str:
         if self.where is not None:
             return f"{super().__str__()}\n{self.where}"

@@ -23,9 +23,10 @@ from neuron.trees import Static, arrays_of
 from neuron.types import Batch
 
 
+# How many rows are computed together where nobody says.
+BATCH_SIZE = 256
 # The last step that a schedule can tell from the one before.
 _LAST = (1 << 31) - 1
-
 
 # Cuts a number of batches in pieces; before the next one, it may wait for the last.
 Pieces = Callable[[int, Callable[[], object]], Iterable[tuple[int, int]]]

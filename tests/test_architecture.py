@@ -128,7 +128,7 @@ def test_the_upper_floor_needs_jax_and_the_standard_library(file):
         "plotting": {"matplotlib"},
         "splits": {"narwhals"},
         "data": {"narwhals", "pyarrow"},
-        "exports": {"jax2onnx", "onnxruntime"},
+        "exports": {"flatbuffers", "jax2onnx", "onnxruntime"},
     }
     optional = optional.get(room_of(file), set())
     assert packages(file) - sys.stdlib_module_names <= LIBRARIES | optional

@@ -1,6 +1,5 @@
 """The benchmarks' peers reach the weights that are worked out by hand, on each task, shortened."""
 
-import importlib.util
 import os
 import pathlib
 import shutil
@@ -11,15 +10,15 @@ import pytest
 
 
 ROOT = pathlib.Path(__file__).parents[1]
-# PyTorch on one thread starts with the others, and is one of them where it is installed.
+# One peer a task, and several of the shortest: the benchmark itself says of every row that it ran
+# whether its weights are the same.
 ROWS = {
     "seed": ["Trainer.fit, given indices", "lax.scan, whole run", "Equinox loop", "PyTorch"],
-    "mlp": ["Trainer.fit, given indices", "lax.scan, whole run", "Equinox loop"],
-    "norm": ["accuracy and F1", "lax.scan", "PyTorch, one thread"],
-    "cnn": ["Trainer.fit, given indices", "shifted images", "Equinox loop", "PyTorch, one thread"],
-    "sources": ["memory map", "Parquet", "PyTorch's loader"],
+    "mlp": ["lax.scan, whole run"],
+    "norm": ["lax.scan, Equinox model"],
+    "cnn": ["shifted images"],
+    "sources": ["Parquet"],
 }
-OTHERS = [("mlp", "keras"), ("cnn", "keras")]
 
 
 def cells(*options):
@@ -46,15 +45,6 @@ def check(rows):
 def test_each_task(task):
     rows = cells("--task", task, "--only", *ROWS[task])
     assert rows[0][0] == "Trainer.fit"
-    assert len(rows) >= 4
-    check(rows)
-
-
-@pytest.mark.parametrize(("task", "library"), OTHERS)
-def test_other_libraries(task, library):
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
-    rows = cells("--task", task, "--only", library)
     assert len(rows) >= 2
     check(rows)
 

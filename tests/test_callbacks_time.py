@@ -10,6 +10,7 @@ import neuron
 from neuron.clock import STRETCHES
 from neuron.data.feed import Chunked
 from neuron.run import Run
+from neuron.trainer import held_out
 
 
 X = np.random.default_rng(3).normal(size=(40, 2)).astype(np.float32)
@@ -88,11 +89,11 @@ def test_each_part_of_a_fit_has_its_stretch(monkeypatch):
     watching = [
         watched("take", Run.take),
         watched("renew", Chunked.renew),
-        watched("evaluate", neuron.Trainer._evaluate_blocks),
+        watched("evaluate", held_out._scores),
     ]
     monkeypatch.setattr(Run, "take", watching[0])
     monkeypatch.setattr(Chunked, "renew", watching[1])
-    monkeypatch.setattr(neuron.Trainer, "_evaluate_blocks", watching[2])
+    monkeypatch.setattr(held_out, "_scores", watching[2])
     looked_at = trainer(Look())
     for each in watching:
         each.trainer = looked_at

@@ -1,6 +1,7 @@
 """Files of models: what is in them, who else reads them, and what is refused."""
 
 import json
+import pathlib
 import subprocess
 import sys
 import warnings
@@ -100,7 +101,7 @@ def test_the_file_is_the_same_for_the_same_model(tmp_path):
     neuron.save(tmp_path / "a", Parts(2))
     program = f"""
 import sys
-sys.path.insert(0, {str(sys.path[0])!r})
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
 import neuron, test_checkpoint
 neuron.save({str(tmp_path / "b")!r}, test_checkpoint.Parts(2))
 """

@@ -4,6 +4,7 @@ The format itself has its tests in test_checkpoint*.py.
 """
 
 import os
+import sys
 
 import jax
 import numpy as np
@@ -113,3 +114,14 @@ def test_a_failed_write_leaves_the_file_before(file, content, monkeypatch):
         neuron.export(dense(), np.ones(2, np.float32), file)
     assert file.read_bytes() == content
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("call", ["export", "load_exported"])
+def test_without_flatbuffers_the_extra_is_named(tmp_path, monkeypatch, call):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    calls = {
+        "export": lambda: neuron.export(len, np.zeros(2), tmp_path / "m"),
+        "load_exported": lambda: neuron.load_exported(tmp_path / "m"),
+    }
+    with pytest.raises(ImportError, match=rf"`{call}` needs .*neuron-equinox\[export\]"):
+        calls[call]()

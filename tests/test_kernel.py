@@ -108,6 +108,18 @@ def test_work_counts_scalar_operations(step, shapes, operations):
     assert work(jax.make_jaxpr(step)(*arguments).jaxpr) == operations
 
 
+def test_the_rounds_of_a_loop_count():
+    """Or a step with a loop in it would be taken for a short one, and many of them be asked for."""
+
+    def times(rounds):
+        scanned = lambda x: jax.lax.scan(lambda x, _: (jnp.sin(x), None), x, length=rounds)[0]
+        return work(jax.make_jaxpr(scanned)(jnp.ones(7)).jaxpr)
+
+    assert times(100) - times(50) == 50 * 7
+    endless = lambda x: jax.lax.while_loop(lambda x: x[0] < 1, lambda x: x + 1, x)
+    assert work(jax.make_jaxpr(endless)(jnp.ones(7)).jaxpr) >= 1000 * 7
+
+
 def test_work_grows_with_the_batch():
     counts = [
         work(jax.make_jaxpr(neuron_step)(jnp.ones(3), jnp.arange(n)).jaxpr) for n in (10, 20, 40)

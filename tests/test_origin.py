@@ -328,6 +328,48 @@ def test_a_model_that_can_not_be_watched_is_led_back_all_the_same():
     assert "jnp.log(self.linear(x) * 0)" in where.line
 
 
+def test_what_is_not_trained_may_be_to_blame():
+    class Biased(eqx.Module):
+        linear: neuron.Dense
+        mask: jax.Array
+        table: jax.Array
+
+        def __call__(self, x):
+            # The mask's infinities do no harm.
+            kept = jax.nn.softmax(x + self.mask)
+            return self.linear(kept) + self.table
+
+    linear, mask = neuron.Dense(2, key=jax.random.key(0)), jnp.array([0.0, -jnp.inf])
+    model = Biased(linear, mask, jnp.array(jnp.nan))
+    where = error_of(model, trainable="linear.*").where
+    assert where.detail == "table is not finite, and is not trained"
+    model = Biased(linear, mask, jnp.array(0.0))
+    trainer = neuron.Trainer(model, trainable="linear.*", progress=False)
+    trainer.fit((X, Y), steps=5)
+
+
+def test_rows_that_a_function_makes():
+    def make(step):
+        x = jnp.ones((8, 2)) * jnp.where(step == 3, jnp.nan, 1.0)
+        return x, x.sum(1)
+
+    model = neuron.Dense(2, key=jax.random.key(0))
+    error = error_of(model, neuron.DataLoader(make, steps_per_epoch=10))
+    assert error.step == 3
+    assert "constant" in error.where.detail
+    assert "step == 3" in error.where.line
+
+
+def test_a_failure_to_locate_hides_nothing(monkeypatch):
+    def fails(*step):
+        raise RuntimeError("of the search")
+
+    monkeypatch.setattr("neuron.driving.located", fails)
+    error = error_of(Net(log))
+    assert (error.step, error.where) == (0, None)
+    assert "of the search" in error.__notes__[0]
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match="must be 'raise', 'locate' or 'skip'; got 'find'"):
         neuron.Trainer(neuron.Dense(2, key=jax.random.key(0)), nonfinite="find")

@@ -100,7 +100,7 @@ def test_it_learns(whole):
     assert epochs[-1]["size"] < 0.9 * epochs[0]["size"]
     assert epochs[-1]["share"] > epochs[0]["share"] - 0.2
     assert set(whole.history.names) == {
-        "loss", "kind", "size", "l2", "grad_norm", "learning_rate", "size_mae",
+        "loss", "kind", "size", "l2", "grad_norm", "learning_rate", "size_mae", "skipped",
     }  # fmt: skip
 
 

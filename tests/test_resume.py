@@ -259,6 +259,26 @@ def test_an_iterator_with_a_place_of_its_own_is_told_it(tmp_path):
     assert moved == [128]
 
 
+def test_grain_goes_on_where_it_was(tmp_path):
+    grain = pytest.importorskip("grain", reason="grain is not installed")
+    made: list[int] = []
+
+    def noted(row):
+        made.append(row)
+        return X[row], Y[row]
+
+    def data():
+        rows = grain.MapDataset.source(list(range(103))).shuffle(seed=5).repeat(60)
+        return neuron.DataLoader(rows.map(noted).to_iter_dataset().batch(32))
+
+    whole = fit(tmp_path / "whole", data=data(), total={"steps": 150})
+    fit(tmp_path / "cut", data=data(), stop=140, total={"steps": 150}, checkpoint={"every": 130})
+    made.clear()
+    assert_same_run(fit(tmp_path / "cut", data=data(), total={"steps": 150}), whole)
+    # From the last mark on, and what grain reads ahead; not the 130 batches before.
+    assert 0 < len(made) < 130 * 32
+
+
 def test_a_generator_can_not_be_gone_on_with(tmp_path):
     batches = lambda: ((X[i : i + 8], Y[i : i + 8]) for i in range(0, 80, 8))
     run = trainer(neuron.Checkpoint(tmp_path, every=2))

@@ -4,7 +4,7 @@ import time
 
 import neuron.slices
 from neuron.run import CAPACITY
-from neuron.slices import Slices
+from neuron.slices import Pace, Slices
 
 
 def fake_clock(monkeypatch):
@@ -39,6 +39,21 @@ def test_fast_steps_fill_the_buffer(monkeypatch):
         assert slices.steps() == expected
         now[0] += expected * 1e-7
         slices.took(expected)
+
+
+def test_an_evaluation_is_cut_as_steps_are(monkeypatch):
+    """Of batches that take about a millisecond each; the host looks before each piece."""
+    now, looks, waits = fake_clock(monkeypatch), [], []
+    pace = Pace(10**12, lambda: looks.append(now[0]))
+    pieces = []
+    for _ in range(2):
+        for first, last in pace(300, lambda: waits.append(now[0])):
+            pieces.append((first, last))
+            now[0] += (last - first) / 1024
+    first = [(0, 1), (1, 65), (65, 167), (167, 269), (269, 300)]
+    assert pieces == [*first, (0, 102), (102, 204), (204, 300)]
+    assert looks == waits
+    assert len(looks) == len(pieces)
 
 
 def test_no_steps_teach_nothing():

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from neuron.checkpoint import Path, encode, write
+from neuron.evaluation import BATCH_SIZE
 from neuron.exports.forward import (
-    BATCH_SIZE,
     any_number,
     forward,
     refuse_draws,
@@ -66,7 +66,9 @@ def export(
     - `TypeError` or `ValueError` for what can not be meant, for a model that draws at random even
         in inference, and for one that JAX can not export.
     - `CheckpointError` for a file that can not be written.
+    - `ImportError` without flatbuffers, which the extra `neuron-equinox[export]` brings.
     """
+    require_flatbuffers("export")
     platforms = _checked_platforms(platforms)
     call = forward("export", model, example, model_state, precision)
     refuse_draws("export", model, call)
@@ -88,6 +90,17 @@ def export(
     content |= {name: np.asarray(array) for name, array in call.arrays.items()}
     facts = {"kind": "exported", "versions": versions, "order": list(call.arrays)}
     write(pathlib.Path(path), encode(content, facts))
+
+
+def require_flatbuffers(call: str) -> None:
+    """Refuses to go on without what JAX writes and reads programs with."""
+    try:
+        import flatbuffers
+    except ImportError as error:
+        raise ImportError(
+            f'`{call}` needs flatbuffers: `pip install "neuron-equinox[export]"`.'
+        ) from error
+    del flatbuffers
 
 
 def _checked_platforms(platforms: Sequence[str] | None) -> Sequence[str] | None:

@@ -17,10 +17,6 @@ from neuron.trees import Static, as_device, on_entry, paths, refuse_unhashable
 from neuron.types import Batch, Model, ModelState
 
 
-# How many rows `Trainer.predict` computes together where nobody says.
-BATCH_SIZE = 256
-
-
 class Forward(NamedTuple):
     """`function(arrays, rows, keys)` gives what `Trainer.predict` gives for the rows.
 

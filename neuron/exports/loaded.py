@@ -13,7 +13,9 @@ from jaxtyping import Array, PyTree
 
 from neuron.checkpoint import Path, decode, read
 from neuron.errors import CheckpointError
-from neuron.exports.forward import BATCH_SIZE, is_numeric, shown
+from neuron.evaluation import BATCH_SIZE
+from neuron.exports.exporting import require_flatbuffers
+from neuron.exports.forward import is_numeric, shown
 from neuron.types import whole_number
 
 
@@ -130,7 +132,9 @@ def load_exported(path: Path) -> Exported:
     - `CheckpointError` for what is no such file or is damaged, and for a program that this
         version of JAX can not read.
     - `ValueError` for a model of 64-bit numbers where `jax_enable_x64` is not set.
+    - `ImportError` without flatbuffers, which the extra `neuron-equinox[export]` brings.
     """
+    require_flatbuffers("load_exported")
     arrays, facts = decode(read(pathlib.Path(path)), str(path))
     if facts.get("kind") != "exported":
         raise CheckpointError(

@@ -13,6 +13,8 @@ import sys
 import pytest
 import runs
 
+from neuron.trainer import resuming
+
 
 AXES = (tuple(runs.OPTIMIZERS), runs.MODELS, runs.SAMPLERS, runs.STOPS, runs.WAYS)
 
@@ -127,7 +129,7 @@ def test_what_a_checkpoint_may_not_lose(folder, monkeypatch, lost):
     program = ("Adam", "MLP", "shuffle")
     whole = runs.end_of(runs.fit(program, folder / "whole"))
     runs.fit(program, folder / "runs", stop=9, way="Ctrl-C")
-    put_back = runs.neuron.Trainer._put_back
+    put_back = resuming.put_back
 
     def loses(trainer, saved):
         before = trainer.snapshot()
@@ -143,6 +145,6 @@ def test_what_a_checkpoint_may_not_lose(folder, monkeypatch, lost):
         else:
             saved.callbacks["EarlyStopping"]["best"]["value"] = 1.0
 
-    monkeypatch.setattr(runs.neuron.Trainer, "_put_back", loses)
+    monkeypatch.setattr(resuming, "put_back", loses)
     with pytest.raises(AssertionError):
         assert_same(runs.end_of(runs.fit(program, folder / "runs")), whole, lost)

@@ -3,20 +3,19 @@
 import csv
 import io
 import json
-import math
 import os
 import pathlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from neuron.history.columns import Column, Row, rows_of, table_of
+from neuron.history.values import from_portable, portable
 from neuron.optimizers import is_rate
 from neuron.plotting import axes_for
-from neuron.types import Number
 
 
-Row = dict[str, int | float | np.ndarray]
 # What stands behind the loss: columns of these names, of several losses with `.name` behind them.
 _BEHIND_LOSS = ("loss_sum", "loss_weight", "loss_examples", "loss_penalty")
 
@@ -45,10 +44,10 @@ class History:
         """
         self._finish = finish
         self._metrics = frozenset(metrics)
-        self._columns: dict[str, _Column] = {}
+        self._columns: dict[str, Column] = {}
         self._steps = 0
         # At which second of training which step was reached: the hands of a clock.
-        self._clock = {name: _Column(np.dtype(float), [0.0]) for name in ("steps", "seconds")}
+        self._clock = {name: Column(np.dtype(float), [0.0]) for name in ("steps", "seconds")}
         # Stretches in which epochs end, whose rows are made when somebody asks: (epoch, the place
         # at which it began, steps from there, steps per epoch, steps of the run before place 0).
         self._ending: list[tuple[int, int, int, int, int]] = []
@@ -68,7 +67,7 @@ class History:
         """Appends what the steps from this one on recorded, which took `seconds`."""
         taken = len(next(iter(columns.values())))
         for name, values in columns.items():
-            self._columns.setdefault(name, _Column(values.dtype)).extend(values)
+            self._columns.setdefault(name, Column(values.dtype)).extend(values)
         first, self._steps = self._steps, self._steps + taken
         self._clock["steps"].extend([self._steps])
         self._clock["seconds"].extend([self._clock["seconds"].values[-1] + seconds])
@@ -146,14 +145,13 @@ class History:
         history = cls()
         for name, column in content["steps"].items():
             values = np.array([float(v) for v in column["values"]], np.dtype(column["dtype"]))
-            history._columns[name] = _Column(values.dtype, values)
+            history._columns[name] = Column(values.dtype, values)
             history._steps = len(values)
         history._rows = [
-            {name: _from_portable(value) for name, value in row.items()}
-            for row in content["epochs"]
+            {name: from_portable(value) for name, value in row.items()} for row in content["epochs"]
         ]
         history._clock = {
-            name: _Column(np.dtype(float), values) for name, values in content["clock"].items()
+            name: Column(np.dtype(float), values) for name, values in content["clock"].items()
         }
         return history
 
@@ -163,7 +161,7 @@ class History:
         return {
             "steps": {name: column.values for name, column in self._columns.items()},
             "clock": {name: column.values for name, column in self._clock.items()},
-            "rows": _table(self._rows),
+            "rows": table_of(self._rows),
             "ending": np.array(self._ending, np.int64).reshape(-1, 5),
             "of_epochs": {epoch: logs for epoch, logs in ends.items() if logs},
         }
@@ -176,10 +174,10 @@ class History:
         - `LookupError`, `TypeError`, `ValueError` or `AttributeError` for what `state_dict` can not
             have given.
         """
-        as_columns = lambda found: {n: _Column(v.dtype, v) for n, v in found.items()}
+        as_columns = lambda found: {n: Column(v.dtype, v) for n, v in found.items()}
         self._columns, self._clock = as_columns(state["steps"]), as_columns(state["clock"])
         self._steps = int(self._clock["steps"].values[-1])
-        self._rows = _rows(state["rows"])
+        self._rows = rows_of(state["rows"])
         self._ending = [(a, b, c, d, e) for a, b, c, d, e in state["ending"].tolist()]
         self._of_epochs = {int(epoch): logs for epoch, logs in state["of_epochs"].items()}
         lengths = {len(column.values) for column in self._columns.values()}
@@ -286,71 +284,6 @@ class History:
 
 def _is_behind(name: str) -> bool:
     return name.split(".")[0] in _BEHIND_LOSS
-
-
-class _Column:
-    """An array that grows: twice as large each time it is full."""
-
-    def __init__(self, dtype: np.dtype, values: Sequence[Number] | np.ndarray = ()):
-        self._buffer = np.empty(1024, dtype)
-        self._length = 0
-        self.extend(values)
-
-    def extend(self, values: Sequence[Number] | np.ndarray) -> None:
-        end = self._length + len(values)
-        if end > len(self._buffer):
-            grown = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)
-            grown[: self._length] = self.values
-            self._buffer = grown
-        self._buffer[self._length : end] = values
-        self._length = end
-
-    @property
-    def values(self) -> np.ndarray:
-        view = self._buffer[: self._length]
-        view.flags.writeable = False
-        return view
-
-
-def _table(rows: list[Row]) -> dict[str, Any]:
-    """Rows by column: in which of them there is a value, and the values."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    table: dict[str, Any] = {}
-    for name in names:
-        places = [place for place, row in enumerate(rows) if name in row]
-        values = [rows[place][name] for place in places]
-        kinds = {type(value) for value in values}
-        plain = kinds in ({int}, {float})
-        table[name] = {
-            "rows": np.array(places, np.int64),
-            "values": np.array(values, np.int64 if kinds == {int} else float) if plain else values,
-        }
-    return table
-
-
-def _rows(table: dict[str, Any]) -> list[Row]:
-    rows: dict[int, Row] = {}
-    for name, column in table.items():
-        values = column["values"]
-        values = values.tolist() if isinstance(values, np.ndarray) else values
-        for place, value in zip(column["rows"].tolist(), values, strict=True):
-            rows.setdefault(place, {})[name] = value
-    return [rows[place] for place in sorted(rows)]
-
-
-def portable(value: Any) -> Any:
-    """Numbers, and arrays or lists of them, as JSON has them; it has no NaN and no infinity, so
-    those become strings."""
-    if isinstance(value, np.ndarray | list):
-        return [portable(part) for part in value]
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if math.isfinite(value) else str(value)
-
-
-def _from_portable(value: Any) -> Any:
-    if isinstance(value, list):
-        return np.array([_from_portable(part) for part in value])
-    return float(value) if isinstance(value, str) else value
 
 
 def _written(text: str, path: str | os.PathLike[str] | None) -> str:

@@ -1,11 +1,10 @@
-"""The trainer. It holds the parts and the state of a run, and drives."""
+"""The trainer: what a user calls."""
 
-import contextlib
 import copy
 import dataclasses
 import pathlib
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -16,55 +15,27 @@ from jaxtyping import PyTree
 
 from neuron.average import Average, decay, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
-from neuron.checkpoint import Path, Saved, Snapshot, described, found, newest, taken_apart, write
+from neuron.checkpoint import Path, Saved, found, write
 from neuron.clock import Clock
 from neuron.counters import seed_words
-from neuron.data import Columns, DataLoader, Feed, Wanted, accepted, as_inputs, as_loader
-from neuron.demands import check_batches, check_held_out, wants_whole, whole_blocks
-from neuron.driving import drive
-from neuron.errors import NonFiniteLossError
-from neuron.evaluation import at_once, evaluate, finisher, predict
+from neuron.data import Columns, DataLoader, as_inputs
+from neuron.evaluation import BATCH_SIZE, predict
 from neuron.history import History
-from neuron.interrupts import Interrupts
 from neuron.losses import Loss, MeanSquaredError
 from neuron.metrics import by_name
 from neuron.models import batch_axis, check_state, prediction_like, renewed
 from neuron.objectives import Objective, as_objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
 from neuron.place import Goal, Place
-from neuron.run import Run, copied, ready
-from neuron.samplers import Sampler
+from neuron.run import Run, copied
 from neuron.selection import Selection, parameters, partitioned
-from neuron.slices import Pace
 from neuron.state import TrainState, initial_state
-from neuron.step import Scoring, Task, checked_precision
-from neuron.trees import as_device, kept, on_entry, paths, refuse_ties, refuse_unhashable
-from neuron.types import (
-    Batch,
-    Device,
-    Model,
-    ModelState,
-    Number,
-    whole_number,
-)
-
-
-# How many rows are evaluated or predicted together where nobody says.
-_BATCH_SIZE = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """What a fit trains on: a loader, and the same data a step at a time; and how many steps of it
-    were taken beyond the run's own number."""
-
-    loader: DataLoader
-    steps_of: DataLoader
-    beyond: int
-
-    def taken(self, step: int) -> int:
-        """How many steps of it the run has taken at a step."""
-        return step + self.beyond
+from neuron.step import Scoring, checked_precision
+from neuron.trainer.fitting import fit
+from neuron.trainer.held_out import held_out, scores
+from neuron.trainer.resuming import Fitted, captured, new_history, put_back
+from neuron.trees import as_device, kept, on_entry, refuse_ties, refuse_unhashable
+from neuron.types import Batch, Device, Model, ModelState, Number, whole_number
 
 
 class Trainer:
@@ -177,7 +148,7 @@ class Trainer:
         self._state = on_entry(state, self._device)
         self._place = Place()
         self._place.move_to(state)
-        self.history = self._new_history()
+        self.history = new_history(self)
         # Of the fit that runs, or of the last one.
         self.clock = Clock()
         self.final_step: int | None = 0
@@ -190,6 +161,7 @@ class Trainer:
         self._checked: weakref.WeakSet[DataLoader] = weakref.WeakSet()
         # How many steps of each were taken: a stream that runs on goes on behind them.
         self._taken: weakref.WeakKeyDictionary[DataLoader, int] = weakref.WeakKeyDictionary()
+        # What is trained on, or was last.
         self._fitted: Fitted | None = None
         # What a checkpoint holds of the metrics, until a fit makes room for it.
         self._metrics_of: Saved | None = None
@@ -248,7 +220,7 @@ class Trainer:
         other._place = dataclasses.replace(self._place)
         other._taken = weakref.WeakKeyDictionary(self._taken)
         other._hooks = Hooks([])
-        other.history = self._new_history()
+        other.history = new_history(self)
         return other
 
     def save(self, path: Path) -> None:
@@ -261,7 +233,7 @@ class Trainer:
 
         - `CheckpointError` for a file that can not be written, and for what it can not hold.
         """
-        write(pathlib.Path(path), self._snapshot().encoded())
+        write(pathlib.Path(path), captured(self).encoded())
 
     def restore(self, path: Path) -> None:
         """Goes back, or on, to where a checkpoint stands. The next fit is a new one, in which the
@@ -278,7 +250,7 @@ class Trainer:
         """
         if self._run is not None:
             raise RuntimeError("`Trainer.restore()` changes the run; call it between fits.")
-        self._put_back(found("Trainer.restore(path)", path))
+        put_back(self, found("Trainer.restore(path)", path))
 
     def fit(
         self,
@@ -320,71 +292,7 @@ class Trainer:
                 "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
             )
         goal = Goal(epochs, steps, total=resume_from is not None)
-        clock = Clock()
-        loader = as_loader("Trainer.fit(loader)", loader)
-        loader.refuse_spent("Trainer.fit(loader)")
-        self._check(loader)
-        steps_of = loader.in_groups(self._accumulate)
-        self._fitted = Fitted(loader, steps_of, 0)
-        resumed = None
-        if resume_from is not None:
-            resumed = newest("Trainer.fit(resume_from=...)", resume_from, self.step)
-        if resumed is not None and resumed.fits > self._fits:
-            self._fits += 1
-            return self.history
-        if resumed is not None and resumed.fits < self._fits:
-            resumed = None
-        if resumed is not None:
-            resumed.refuse_other(self._configuration())
-            loader.go_to("Trainer.fit(resume_from=...)", resumed.position)
-            self._put_back(resumed)
-            self._taken[loader] = resumed.taken
-        self._columns = loader.columns
-        microbatch = steps_of.batch_size // self._accumulate
-        check_batches(self._scoring, self.model, steps_of, microbatch)
-        anew = loader.streamed and loader not in self._taken
-        self._place.cut(steps_of.cut.steps_per_epoch, anew=anew)
-        more, last_epoch = goal.more_from(self._place)
-        self._fitted = Fitted(loader, steps_of, self._taken.get(loader, 0) - self.step)
-        error: BaseException | None = None
-        with contextlib.ExitStack() as stack:
-            self.clock = stack.enter_context(clock)
-            validate = None
-            if validation is not None:
-                with clock("validation"):
-                    validate = self._validation("Trainer.fit(validation=...)", validation, stack)
-            with clock("input"):
-                feed = stack.enter_context(self._feed(loader, steps_of, more))
-            run = self._begin(steps_of, feed, more)
-            self.stopped = None if resumed is None else resumed.stopped
-            interrupts = stack.enter_context(Interrupts())
-            self._run = run
-            scoring, recorded = self._scoring, self._run.program.record
-            try:
-                drive(
-                    self,
-                    self._run,
-                    feed,
-                    self._place,
-                    self._hooks,
-                    interrupts,
-                    epochs=last_epoch,
-                    metrics={n: m for n, m in scoring.metrics.items() if n not in recorded},
-                    task=lambda sampler: self._task(steps_of, sampler),
-                    validate=validate,
-                    resumed=resumed,
-                )
-            except BaseException as raised:
-                error = raised
-                if self._nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
-                    raised.locate()
-                raise
-            finally:
-                self._state, self._run = self._run.state, None
-                self._taken[loader] = self._fitted.taken(self.step)
-                with clock("callbacks"):
-                    self._hooks.close(self, error)
-        self._fits += 1
+        fit(self, loader, goal, validation, resume_from)
         return self.history
 
     def evaluate(self, loader: Any) -> Logs:
@@ -400,10 +308,10 @@ class Trainer:
 
         `{"loss": ...}`, what else the objective logs, and each metric: of exact weighted sums.
         """
-        return self._evaluate(*self._held_out("Trainer.evaluate(loader)", loader))
+        return scores(self, held_out(self, "Trainer.evaluate(loader)", loader))
 
     def predict(
-        self, inputs: PyTree, *, batch_size: int = _BATCH_SIZE, samples: int | None = None
+        self, inputs: PyTree, *, batch_size: int = BATCH_SIZE, samples: int | None = None
     ) -> PyTree:
         """The model's outputs for rows of inputs, in inference mode.
 
@@ -489,158 +397,3 @@ class Trainer:
     def stop(self, reason: str) -> None:
         """Ends the running fit where it stands, once the hooks of this look have been called."""
         self.stopped = reason
-
-    def _new_history(self) -> History:
-        return History(finisher(self._scoring.objective), self._scoring.metrics)
-
-    def _snapshot(self) -> Snapshot:
-        """The run as a checkpoint holds it."""
-        fitted = self._fitted
-        taken = 0 if fitted is None else fitted.taken(self.step)
-        return Snapshot(
-            state=self.state,
-            frozen=self._frozen,
-            optimizer=self._optimizer,
-            step=self.step,
-            steps_per_epoch=self._place.steps_per_epoch,
-            fits=self._fits,
-            ending=self._place.ending,
-            taken=taken,
-            position=None if fitted is None else fitted.loader.position(self._place, taken),
-            stopped=self.stopped,
-            history=self.history.state_dict(),
-            callbacks=self._hooks.state_dicts(),
-            configuration=self._configuration(),
-        )
-
-    def _put_back(self, saved: Saved) -> None:
-        history = self._new_history()
-        with taken_apart(saved.shown):
-            history.load_state_dict(saved.history)
-        state = on_entry(saved.state(self._state), self._device)
-        frozen = on_entry(saved.tree("frozen", self._frozen), self._device)
-        self._optimizer = saved.tree("optimizer", self._optimizer)
-        self._state, self._frozen, self.history = state, frozen, history
-        self._metrics_of = saved
-        self._place.move_to(state)
-        self._place.steps_per_epoch, self._place.ending = saved.steps_per_epoch, saved.ending
-
-    def _configuration(self) -> dict[str, str]:
-        """The parts as text: where they differ, a run is another one."""
-        scoring, state = self._scoring, self._state
-        parts = {
-            "model": described(self.model, contents=False),
-            "choice of trained leaves": ", ".join(path for path, _ in paths(state.params)),
-            "loss": described(scoring.objective),
-            "metrics": described(scoring.metrics),
-            "optimizer": described(self._optimizer_given),
-            "accumulate": described(self._accumulate),
-            "average": described(self._average),
-            "precision": described(scoring.precision),
-            "seed": described(self._seed),
-            "nonfinite": described(self._nonfinite == "skip"),
-        }
-        data = {} if self._fitted is None else self._fitted.steps_of.parts()
-        return parts | {name: described(part) for name, part in data.items()}
-
-    def _feed(self, loader: DataLoader, steps_of: DataLoader, more: int | None) -> Feed:
-        scoring, model_state = self._scoring, self.model_state
-        return steps_of.feed(
-            Wanted(
-                device=self._device,
-                place=dataclasses.replace(self._place),
-                steps=more if more is None else max(1, more),
-                check=self._check_of(loader),
-                taken=self._taken.get(loader, 0),
-                whole=wants_whole(scoring, model_state),
-            )
-        )
-
-    def _begin(self, loader: DataLoader, feed: Feed, more: int | None) -> Run:
-        with self.clock("input"):
-            ready_at_all = feed.left > 0 or feed.renew(lambda: None)
-        if not ready_at_all:
-            raise ValueError("`Trainer.fit(loader)` must have at least one batch; got none.")
-        task = self._task(loader, feed.sampler)
-        state = on_entry(self._place.put_into(self._state), self._device)
-        state = ready(state, task, feed.data)
-        if self._metrics_of is not None:
-            state = dataclasses.replace(state, metrics=self._metrics_of.metrics(state.metrics))
-            self._metrics_of = None
-        # Buffers are donated from here on; the copy leaves alone what the user may still hold.
-        state = copied(on_entry(state, self._device))
-        self.final_step = None if more is None else self.step + more
-        return Run(state, task, feed.data)
-
-    def _held_out(self, call: str, data: Any) -> tuple[DataLoader, int]:
-        """Data to evaluate, and how many rows are computed together."""
-        loader = as_loader(call, data, self._columns)
-        loader.refuse_spent(call)
-        self._check(loader)
-        batch_size = loader.batch_size if loader is data else _BATCH_SIZE
-        check_held_out(call, self._scoring, loader, batch_size)
-        return loader, batch_size
-
-    def _validation(
-        self, call: str, data: Any, stack: contextlib.ExitStack
-    ) -> Callable[[Pace], Logs]:
-        """Evaluates the same rows again and again; those that live on the device stay there."""
-        loader, batch_size = self._held_out(call, data)
-        loader.refuse_spent(call, again=True)
-        if not loader.on_device:
-            return lambda pace: self._evaluate(loader, batch_size, pace)
-        stack.enter_context(contextlib.closing(loader))
-        placed = [
-            (jax.device_put(block, self._device), count)
-            for block, count in loader.blocks(batch_size, self._check_of(loader))
-        ]
-        return lambda pace: self._evaluate_blocks(loader, batch_size, placed, pace)
-
-    def _evaluate(self, loader: DataLoader, batch_size: int, pace: Pace | None = None) -> Logs:
-        meanwhile = (lambda: None) if pace is None else pace.look
-        with loader.read(batch_size, self._check_of(loader), meanwhile) as blocks:
-            return self._evaluate_blocks(loader, batch_size, blocks, pace)
-
-    def _evaluate_blocks(
-        self,
-        loader: DataLoader,
-        batch_size: int,
-        blocks: Iterable[tuple[Batch, int]],
-        pace: Pace | None,
-    ) -> Logs:
-        parts = (self.model, self.model_state, self._scored(loader), self._seed)
-        blocks = whole_blocks(self._scoring, blocks, batch_size)
-        return evaluate(parts, batch_size, blocks, self.step, at_once if pace is None else pace)
-
-    def _task(self, loader: DataLoader, sampler: Sampler) -> Task:
-        return on_entry(
-            Task(
-                frozen=self._frozen,
-                scoring=self._scored(loader),
-                optimizer=self.optimizer,
-                average=self._average,
-                sampler=sampler,
-                seed=self._seed,
-                cut=loader.cut,
-                microbatch=loader.cut.batch_size // self._accumulate,
-                skip_nonfinite=self._nonfinite == "skip",
-            ),
-            self._device,
-        )
-
-    def _scored(self, loader: DataLoader) -> Scoring:
-        """How batches of that data are scored."""
-        return dataclasses.replace(self._scoring, transform=loader.transform)
-
-    def _check(self, loader: DataLoader) -> None:
-        if loader not in self._checked:
-            self._scored(loader).check(self.model, self.model_state, loader.sample())
-            self._checked.add(loader)
-
-    def _check_of(self, loader: DataLoader) -> Callable[[Batch], None]:
-        """What refuses rows that come later. What a transform makes of them is known to the program
-        alone: of that, `_check` has looked at some."""
-        if loader.transform is not None:
-            return accepted
-        model, model_state, scoring = self.model, self.model_state, self._scoring
-        return lambda rows: scoring.check(model, model_state, rows)

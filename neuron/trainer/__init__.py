@@ -1,0 +1,3 @@
+"""The trainer. It holds the parts and the state of a run, and drives."""
+
+from neuron.trainer.trainer import Trainer as Trainer

@@ -1,0 +1,140 @@
+"""One fit: the parts are put together, driven, and taken apart again."""
+
+import contextlib
+import dataclasses
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from neuron.checkpoint import Path
+from neuron.clock import Clock
+from neuron.data import DataLoader, Feed, Wanted, as_loader
+from neuron.demands import check_batches, wants_whole
+from neuron.driving import drive
+from neuron.errors import NonFiniteLossError
+from neuron.interrupts import Interrupts
+from neuron.place import Goal
+from neuron.run import Run, copied, ready
+from neuron.samplers import Sampler
+from neuron.step import Task
+from neuron.trainer.held_out import check, check_of, scored, validation
+from neuron.trainer.resuming import Fitted, resumed_from
+from neuron.trees import on_entry
+
+
+if TYPE_CHECKING:
+    from neuron.trainer.trainer import Trainer
+
+
+def fit(
+    trainer: "Trainer",
+    loader: DataLoader | tuple[Any, ...],
+    goal: Goal,
+    held_out: Any,
+    resume_from: Path | None,
+) -> None:
+    """Trains to a goal; see `Trainer.fit`."""
+    clock = Clock()
+    loader = as_loader("Trainer.fit(loader)", loader)
+    loader.refuse_spent("Trainer.fit(loader)")
+    check(trainer, loader)
+    trainer._fitted = Fitted(weakref.ref(loader), 0)
+    resumed = None
+    if resume_from is not None:
+        resumed, done = resumed_from(trainer, loader, resume_from)
+        if done:
+            trainer._fits += 1
+            return
+    trainer._columns = loader.columns
+    steps_of = loader.in_groups(trainer._accumulate)
+    microbatch = steps_of.batch_size // trainer._accumulate
+    check_batches(trainer._scoring, trainer.model, steps_of, microbatch)
+    anew = loader.streamed and loader not in trainer._taken
+    trainer._place.cut(steps_of.cut.steps_per_epoch, anew=anew)
+    more, last_epoch = goal.more_from(trainer._place)
+    trainer._fitted = Fitted(weakref.ref(loader), trainer._taken.get(loader, 0) - trainer.step)
+    error: BaseException | None = None
+    with contextlib.ExitStack() as stack:
+        trainer.clock = stack.enter_context(clock)
+        validate = None
+        if held_out is not None:
+            with clock("validation"):
+                validate = validation(trainer, "Trainer.fit(validation=...)", held_out, stack)
+        with clock("input"):
+            feed = stack.enter_context(_feed(trainer, loader, steps_of, more))
+        run = _begun(trainer, steps_of, feed)
+        trainer.final_step = None if more is None else trainer.step + more
+        trainer.stopped = None if resumed is None else resumed.stopped
+        interrupts = stack.enter_context(Interrupts())
+        trainer._run = run
+        metrics, recorded = trainer._scoring.metrics, run.program.record
+        try:
+            drive(
+                trainer,
+                run,
+                feed,
+                trainer._place,
+                trainer._hooks,
+                interrupts,
+                epochs=last_epoch,
+                metrics={name: m for name, m in metrics.items() if name not in recorded},
+                task=lambda sampler: _task(trainer, steps_of, sampler),
+                validate=validate,
+                resumed=resumed,
+            )
+        except BaseException as raised:
+            error = raised
+            if trainer._nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
+                raised.try_to_locate()
+            raise
+        finally:
+            trainer._state, trainer._run = run.state, None
+            trainer._taken[loader] = trainer._fitted.taken(trainer.step)
+            with clock("callbacks"):
+                trainer._hooks.close(trainer, error)
+    trainer._fits += 1
+
+
+def _feed(trainer: "Trainer", loader: DataLoader, steps_of: DataLoader, more: int | None) -> Feed:
+    return steps_of.feed(
+        Wanted(
+            device=trainer._device,
+            place=dataclasses.replace(trainer._place),
+            steps=more if more is None else max(1, more),
+            check=check_of(trainer, loader),
+            taken=trainer._taken.get(loader, 0),
+            whole=wants_whole(trainer._scoring, trainer.model_state),
+        )
+    )
+
+
+def _begun(trainer: "Trainer", steps_of: DataLoader, feed: Feed) -> Run:
+    """A run from where the trainer stands."""
+    with trainer.clock("input"):
+        some = feed.left > 0 or feed.renew(lambda: None)
+    if not some:
+        raise ValueError("`Trainer.fit(loader)` must have at least one batch; got none.")
+    task = _task(trainer, steps_of, feed.sampler)
+    state = on_entry(trainer._place.put_into(trainer._state), trainer._device)
+    state = ready(state, task, feed.data)
+    saved, trainer._metrics_of = trainer._metrics_of, None
+    if saved is not None:
+        state = dataclasses.replace(state, metrics=saved.metrics(state.metrics))
+    # Buffers are donated from here on; the copy leaves alone what the user may still hold.
+    return Run(copied(on_entry(state, trainer._device)), task, feed.data)
+
+
+def _task(trainer: "Trainer", steps_of: DataLoader, sampler: Sampler) -> Task:
+    return on_entry(
+        Task(
+            frozen=trainer._frozen,
+            scoring=scored(trainer, steps_of),
+            optimizer=trainer.optimizer,
+            average=trainer._average,
+            sampler=sampler,
+            seed=trainer._seed,
+            cut=steps_of.cut,
+            microbatch=steps_of.cut.batch_size // trainer._accumulate,
+            skip_nonfinite=trainer._nonfinite == "skip",
+        ),
+        trainer._device,
+    )

@@ -1,0 +1,98 @@
+"""Rows that are scored and never trained on, and the check of any rows against the parts."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+
+from neuron.callbacks import Logs
+from neuron.data import DataLoader, accepted, as_loader
+from neuron.demands import check_held_out, whole_blocks
+from neuron.evaluation import BATCH_SIZE, at_once, evaluate
+from neuron.slices import Pace
+from neuron.step import Scoring
+from neuron.types import Batch
+
+
+if TYPE_CHECKING:
+    from neuron.trainer.trainer import Trainer
+
+
+class HeldOut(NamedTuple):
+    """Data to score, and how many rows are computed together."""
+
+    loader: DataLoader
+    batch_size: int
+
+
+def held_out(trainer: "Trainer", call: str, data: Any) -> HeldOut:
+    """Data as it may be scored.
+
+    **Raises:**
+
+    - `ValueError` or `TypeError` for what can not be meant, in words of `call`.
+    """
+    loader = as_loader(call, data, trainer._columns)
+    loader.refuse_spent(call)
+    check(trainer, loader)
+    batch_size = loader.batch_size if loader is data else BATCH_SIZE
+    check_held_out(call, trainer._scoring, loader, batch_size)
+    return HeldOut(loader, batch_size)
+
+
+def validation(
+    trainer: "Trainer", call: str, data: Any, stack: contextlib.ExitStack
+) -> Callable[[Pace], Logs]:
+    """Scores the same rows again and again; those that live on the device stay there until the
+    stack is left."""
+    held = held_out(trainer, call, data)
+    held.loader.refuse_spent(call, again=True)
+    if not held.loader.on_device:
+        return lambda pace: scores(trainer, held, pace)
+    stack.enter_context(contextlib.closing(held.loader))
+    placed = [
+        (jax.device_put(block, trainer._device), count)
+        for block, count in held.loader.blocks(held.batch_size, check_of(trainer, held.loader))
+    ]
+    return lambda pace: _scores(trainer, held, placed, pace)
+
+
+def scores(trainer: "Trainer", held: HeldOut, pace: Pace | None = None) -> Logs:
+    """The loss and the metrics over all rows, which are read for it."""
+    meanwhile = (lambda: None) if pace is None else pace.look
+    checked = check_of(trainer, held.loader)
+    with held.loader.read(held.batch_size, checked, meanwhile) as blocks:
+        return _scores(trainer, held, blocks, pace)
+
+
+def _scores(
+    trainer: "Trainer", held: HeldOut, blocks: Iterable[tuple[Batch, int]], pace: Pace | None
+) -> Logs:
+    scoring = scored(trainer, held.loader)
+    parts = (trainer.model, trainer.model_state, scoring, trainer._seed)
+    blocks = whole_blocks(scoring, blocks, held.batch_size)
+    pieces = at_once if pace is None else pace
+    return evaluate(parts, held.batch_size, blocks, trainer.step, pieces)
+
+
+def scored(trainer: "Trainer", loader: DataLoader) -> Scoring:
+    """How batches of that data are scored."""
+    return dataclasses.replace(trainer._scoring, transform=loader.transform)
+
+
+def check(trainer: "Trainer", loader: DataLoader) -> None:
+    """Refuses data that the model, the loss or the metrics can not take; looks once at each."""
+    if loader not in trainer._checked:
+        scored(trainer, loader).check(trainer.model, trainer.model_state, loader.sample())
+        trainer._checked.add(loader)
+
+
+def check_of(trainer: "Trainer", loader: DataLoader) -> Callable[[Batch], None]:
+    """What refuses rows that come later. What a transform makes of them is known to the program
+    alone: of that, `check` has looked at some."""
+    if loader.transform is not None:
+        return accepted
+    model, model_state, scoring = trainer.model, trainer.model_state, trainer._scoring
+    return lambda rows: scoring.check(model, model_state, rows)

@@ -1,0 +1,115 @@
+"""What a checkpoint holds of a trainer, and how a trainer takes it back."""
+
+import dataclasses
+import weakref
+from typing import TYPE_CHECKING
+
+from neuron.checkpoint import Path, Saved, Snapshot, described, newest, taken_apart
+from neuron.data import DataLoader
+from neuron.evaluation import finisher
+from neuron.history import History
+from neuron.trees import on_entry, paths
+
+
+if TYPE_CHECKING:
+    from neuron.trainer.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What a trainer is fitted on, as long as somebody holds it, and how many steps of it were
+    taken beyond the run's own number."""
+
+    loader: weakref.ref[DataLoader]
+    beyond: int
+
+    def taken(self, step: int) -> int:
+        """How many steps of it the run has taken at a step."""
+        return step + self.beyond
+
+
+def captured(trainer: "Trainer") -> Snapshot:
+    """The run as a checkpoint holds it."""
+    fitted = trainer._fitted
+    taken = 0 if fitted is None else fitted.taken(trainer.step)
+    loader = None if fitted is None else fitted.loader()
+    return Snapshot(
+        state=trainer.state,
+        frozen=trainer._frozen,
+        optimizer=trainer.optimizer,
+        step=trainer.step,
+        steps_per_epoch=trainer._place.steps_per_epoch,
+        fits=trainer._fits,
+        ending=trainer._place.ending,
+        taken=taken,
+        position=None if loader is None else loader.position(trainer._place, taken),
+        stopped=trainer.stopped,
+        history=trainer.history.state_dict(),
+        callbacks=trainer._hooks.state_dicts(),
+        configuration=_configuration(trainer),
+    )
+
+
+def put_back(trainer: "Trainer", saved: Saved) -> None:
+    """Takes a trainer to where a checkpoint stands; where that fails, it stays as it is.
+
+    **Raises:**
+
+    - `CheckpointError` for what does not fit.
+    """
+    history = new_history(trainer)
+    with taken_apart(saved.shown):
+        history.load_state_dict(saved.history)
+    state = on_entry(saved.state(trainer._state), trainer._device)
+    frozen = on_entry(saved.tree("frozen", trainer._frozen), trainer._device)
+    trainer._optimizer = saved.tree("optimizer", trainer.optimizer)
+    trainer._state, trainer._frozen, trainer.history = state, frozen, history
+    trainer._metrics_of = saved
+    trainer._place.move_to(state)
+    trainer._place.steps_per_epoch, trainer._place.ending = saved.steps_per_epoch, saved.ending
+
+
+def resumed_from(
+    trainer: "Trainer", loader: DataLoader, directory: Path
+) -> tuple[Saved | None, bool]:
+    """The checkpoint that this fit goes on from, where there is one, and whether the fit was over
+    before: then a later one was under way.
+
+    **Raises:**
+
+    - `CheckpointError` for a checkpoint of another run.
+    """
+    call = "Trainer.fit(resume_from=...)"
+    saved = newest(call, directory, trainer.step)
+    if saved is None or saved.fits != trainer._fits:
+        return None, saved is not None and saved.fits > trainer._fits
+    saved.refuse_other(_configuration(trainer))
+    loader.go_to(call, saved.position)
+    put_back(trainer, saved)
+    trainer._taken[loader] = saved.taken
+    return saved, False
+
+
+def new_history(trainer: "Trainer") -> History:
+    """A history of this trainer's losses and metrics."""
+    return History(finisher(trainer._scoring.objective), trainer._scoring.metrics)
+
+
+def _configuration(trainer: "Trainer") -> dict[str, str]:
+    """The parts as text: where they differ, a run is another one."""
+    scoring, fitted = trainer._scoring, trainer._fitted
+    parts = {
+        "model": described(trainer.model, contents=False),
+        "choice of trained leaves": ", ".join(path for path, _ in paths(trainer._state.params)),
+        "loss": described(scoring.objective),
+        "metrics": described(scoring.metrics),
+        "optimizer": described(trainer._optimizer_given),
+        "accumulate": described(trainer._accumulate),
+        "average": described(trainer._average),
+        "precision": described(scoring.precision),
+        "seed": described(trainer._seed),
+        "nonfinite": described(trainer._nonfinite == "skip"),
+    }
+    loader = None if fitted is None else fitted.loader()
+    data = {} if loader is None else loader.in_groups(trainer._accumulate).parts()
+    return parts | {name: described(part) for name, part in data.items()}
