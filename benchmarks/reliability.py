@@ -343,13 +343,13 @@ def traced(library, folder, log, expression):
 
 
 def swept(library, scratch):
-    """How many kills there were, and how many left what can not be read, or lost what was said to
-    be saved."""
+    """How many kills there were, and how many left what can not be read, or parts of two
+    checkpoints, or lost what was said to be saved."""
     _, out = traced(library, scratch / "all", scratch / "all.log", "trace=all")
     assert (scratch / "all.log").stat().st_size == len(STEPS)
     names = re.findall(r"^\d+ +(\w+)\(", out, re.MULTILINE)
     calls = collections.Counter(name for name in names if name in CALLS)
-    kills = unreadable = lost = 0
+    kills = unreadable = mixed = lost = 0
     for name, number in calls.items():
         for n in range(1, number + 1):
             folder, log = scratch / f"{name} {n}", scratch / f"{name} {n}.log"
@@ -357,10 +357,11 @@ def swept(library, scratch):
             saved = log.stat().st_size if log.exists() else 0
             found = forked(lambda folder=folder: loaded(library, folder))
             kills += killed
-            unreadable += found is None or found < 0
-            lost += saved > 0 and (found is None or found < saved)
+            unreadable += found is None or found == -1
+            mixed += found == -2
+            lost += saved > 0 and (found is None or found == -1 or 0 <= found < saved)
             shutil.rmtree(folder, ignore_errors=True)
-    return {"kills": kills, "unreadable": unreadable, "lost": lost}
+    return {"kills": kills, "unreadable": unreadable, "mixed": mixed, "lost": lost}
 
 
 def flipped(library, scratch, flips, seed):
@@ -433,14 +434,14 @@ def main():
         print(json.dumps(measured(given.one, given.flips, given.seed)))
         return
     print(
-        "| | kills | unreadable | saved, and lost | flipped bits noticed | wrong numbers read "
-        "| stopped in an epoch |"
+        "| | kills | unreadable | parts of two | saved, and lost | flipped bits noticed "
+        "| wrong numbers read | stopped in an epoch |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for key in given.only:
         name = LIBRARIES[key].name
         if importlib.util.find_spec(NEEDS.get(key, "equinox")) is None:
-            print(f"| {name} | missing | | | | | |")
+            print(f"| {name} | missing | | | | | | |")
             continue
         began = time.monotonic()
         command = [sys.executable, __file__, "--one", key, "--seed", str(given.seed)]
@@ -452,8 +453,8 @@ def main():
             how = resumed(key, pathlib.Path(scratch))
         noticed = f"{found.get('noticed', 0)} of {found['flips']}"
         print(
-            f"| {name} | {found['kills']} | {found['unreadable']} | {found['lost']} | {noticed} | "
-            f"{found.get('wrong', 0)} | {how} |",
+            f"| {name} | {found['kills']} | {found['unreadable']} | {found['mixed']} "
+            f"| {found['lost']} | {noticed} | {found.get('wrong', 0)} | {how} |",
             flush=True,
         )
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)

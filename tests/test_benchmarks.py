@@ -63,4 +63,4 @@ def test_reliability():
     _, _, ours = run.stdout.splitlines()
     _, kills, *rest = [cell.strip() for cell in ours.strip("|").split("|")]
     assert int(kills) > 30
-    assert rest == ["0", "0", "50 of 50", "0", "same bits"]
+    assert rest == ["0", "0", "0", "50 of 50", "0", "same bits"]
