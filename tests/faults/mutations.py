@@ -245,7 +245,7 @@ def hostile(content):
         ),
     )
     yield (
-        "a million digests",
+        "many digests",
         file_of(
             b'{"x":"'
             + b'\\"sha256\\":\\"'
@@ -256,11 +256,11 @@ def hostile(content):
             b"",
         ),
     )
-    yield "a million lists", with_fact(',"x":[' + ",".join(["[]"] * 300_000) + "]")
-    yield "a million dicts", with_fact(',"x":[' + ",".join(["{}"] * 300_000) + "]")
-    yield "a million names", with_fact("," + ",".join(f'"{n:x}":0' for n in range(100_000)))
+    yield "many lists", with_fact(',"x":[' + ",".join(["[]"] * 300_000) + "]")
+    yield "many dicts", with_fact(',"x":[' + ",".join(["{}"] * 300_000) + "]")
+    yield "many names", with_fact("," + ",".join(f'"{n:x}":0' for n in range(100_000)))
     yield (
-        "a million arrays",
+        "many arrays",
         joined(
             {
                 **header,
