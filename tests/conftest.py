@@ -2,6 +2,8 @@
 
 import os
 import random
+import signal
+import threading
 
 import jax
 import jaxtyping
@@ -11,6 +13,9 @@ import pytest
 # Before any test imports neuron, so that every annotation in it is checked at every call.
 jaxtyping.install_import_hook("neuron", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Where a shell runs the tests in the background, it has Ctrl-C ignored.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ TABLE = [
         V,
         "Early.every` must be at least 1; got 0",
     ),
-    ("nonfinite", lambda: train(nonfinite="warn"), V, "'raise' or 'skip'; got 'warn'"),
+    ("nonfinite", lambda: train(nonfinite="warn"), V, "'raise', 'locate' or 'skip'; got 'warn'"),
     ("platform", lambda: train(device="abacus"), V, "got 'abacus', there are"),
     ("device of a wrong kind", lambda: train(device=0), T, "jax.Device"),
     ("trainer's seed", lambda: train(seed="7"), T, r"Trainer\(seed=...\)"),
