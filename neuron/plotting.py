@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from neuron.extras import extra
+
 
 def axes_for(call: str, ax: Any) -> Any:
     """The axes that were given, or new ones.
@@ -12,11 +14,6 @@ def axes_for(call: str, ax: Any) -> Any:
     """
     if ax is not None:
         return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f"`{call}` draws with matplotlib; install `neuron-equinox[plot]`."
-        ) from error
+    plt = extra(f"`{call}` draws with matplotlib", "plot", "matplotlib.pyplot")
     _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
     return ax

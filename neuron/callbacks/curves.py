@@ -1,9 +1,7 @@
-"""What loggers for services share: the tool that they log through, and curves of what is logged."""
+"""Curves of what is logged, for loggers of services."""
 
-import importlib
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -12,21 +10,6 @@ from neuron.callbacks.callback import Logs
 
 # A metric that is an array has a curve for each element, as long as somebody may look at them.
 _MOST = 256
-
-
-def tool(call: str, module: str, extra: str) -> Any:
-    """The module of a tool.
-
-    **Raises:**
-
-    - `ImportError` that names the extra which brings it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"`{call}()` logs through {module}; install `neuron-equinox[{extra}]`."
-        ) from error
 
 
 def curves(call: str, values: Logs) -> Iterator[tuple[str, float]]:

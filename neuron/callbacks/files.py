@@ -1,5 +1,6 @@
 """Loggers that write files of lines, which survive kills and resumes."""
 
+import abc
 import csv
 import io
 import json
@@ -17,17 +18,13 @@ if TYPE_CHECKING:
     from neuron.trainer import Trainer
 
 
-class CSVLogger(Logger):
-    """Writes a table: one line an epoch, or a step, as soon as it is over.
+class Lines(Logger):
+    """Writes a file of lines: one an epoch, or a step, as soon as it is over.
 
     A killed process loses at most the line that it was writing. A run that goes on from a step
-    drops the rows of later steps first, so that the file of a run that was killed and resumed has
+    drops the lines of later steps first, so that the file of a run that was killed and resumed has
     the bytes of one that never was. A run at step 0 moves the file of an earlier one aside
     (`log.csv` to `log.1.csv`).
-
-    A name that comes later, a `val_loss` say, becomes a column behind the others, empty in the rows
-    before it. A metric that is an array is one cell with a list in it, as JSON has it. A value that
-    is not finite is `nan`, `inf` or `-inf`; a cell of a name that a row does not have is empty.
     """
 
     def __init__(
@@ -41,10 +38,10 @@ class CSVLogger(Logger):
         """**Arguments:**
 
         - `path`: the file; folders that do not exist are made.
-        - `every`: how many steps lie between two rows of steps, in columns `step_*`; rows of epochs
-            alone if `None`.
-        - `seconds`: whether the column `seconds` of the epochs is written: of all values it alone
-            is another one each time that a run is repeated.
+        - `every`: how many steps lie between two lines of steps, with names `step_*`; lines of
+            epochs alone if `None`.
+        - `seconds`: whether the `seconds` of the epochs are written: of all values they alone are
+            others each time that a run is repeated.
         - `overwrite`: whether a run at step 0 deletes an existing file, instead of moving it aside.
 
         **Raises:**
@@ -53,13 +50,21 @@ class CSVLogger(Logger):
             file with which it can not go on.
         - `OSError` that names the file, when a fit begins or a line is written.
         """
-        self.every = period("CSVLogger(every=...)", every)
+        kind = type(self).__name__
+        self.every = period(f"{kind}(every=...)", every)
         self._seconds = seconds
-        self._file = LogFile("CSVLogger", path, overwrite=overwrite)
+        self._file = LogFile(kind, path, overwrite=overwrite)
+
+    @abc.abstractmethod
+    def step_of(self, line: str) -> int:
+        """The step of a line of an earlier run, in their order; `ValueError` for what is none."""
+
+    @abc.abstractmethod
+    def write(self, row: dict[str, Any]) -> None:
+        """Writes a line: numbers, strings for those that are not finite, and lists, by name."""
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
-        self._columns: list[str] = []
-        self._file.open(trainer.step, self._step_of)
+        self._file.open(trainer.step, self.step_of)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: what the file has is what a run goes on with. A checkpoint is about to be
@@ -71,7 +76,25 @@ class CSVLogger(Logger):
         self._file.close()
 
     def log(self, values: Logs, step: int) -> None:
-        row = _row(values, step, seconds=self._seconds)
+        row = {"step": step} | {name: portable(value) for name, value in values.items()}
+        if not self._seconds:
+            row.pop("seconds", None)
+        self.write(row)
+
+
+class CSVLogger(Lines):
+    """Writes a table.
+
+    A name that comes later, a `val_loss` say, becomes a column behind the others, empty in the rows
+    before it. A metric that is an array is one cell with a list in it, as JSON has it. A value that
+    is not finite is `nan`, `inf` or `-inf`; a cell of a name that a row does not have is empty.
+    """
+
+    def on_fit_begin(self, trainer: "Trainer") -> None:
+        self._columns: list[str] = []
+        super().on_fit_begin(trainer)
+
+    def write(self, row: dict[str, Any]) -> None:
         text, new = "", [name for name in row if name not in self._columns]
         columns = [*self._columns, *new]
         if new:
@@ -89,7 +112,7 @@ class CSVLogger(Logger):
         self._file.append(text + _line(cells))
         self._columns = columns
 
-    def _step_of(self, line: str) -> int:
+    def step_of(self, line: str) -> int:
         if self._columns:
             return int(line.partition(",")[0])
         (cells,) = csv.reader([line])
@@ -99,56 +122,25 @@ class CSVLogger(Logger):
         return 0
 
 
-class JSONLLogger(Logger):
-    """Writes a file of JSON, one object a line: an epoch, or a step, as soon as it is over.
+class JSONLLogger(Lines):
+    """Writes JSON, one object a line.
 
-    It survives kills and resumes as `CSVLogger` does. Each line has the names that it has values
-    for; a metric that is an array is a list; JSON knows no number that is not finite, so these are
-    strings: `"nan"`, `"inf"`, `"-inf"`, which `float` takes.
+    Each line has the names that it has values for; a metric that is an array is a list; JSON knows
+    no number that is not finite, so these are strings: `"nan"`, `"inf"`, `"-inf"`, which `float`
+    takes.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        every: int | None = None,
-        seconds: bool = False,
-        overwrite: bool = False,
-    ):
-        """**Arguments:**
-
-        - `path`, `every`, `seconds`, `overwrite`: as for `CSVLogger`.
-
-        **Raises:**
-
-        - What `CSVLogger` raises.
-        """
-        self.every = period("JSONLLogger(every=...)", every)
-        self._seconds = seconds
-        self._file = LogFile("JSONLLogger", path, overwrite=overwrite)
-
-    def on_fit_begin(self, trainer: "Trainer") -> None:
-        self._file.open(trainer.step, _step_of_json)
-
-    def state_dict(self) -> dict[str, Any]:
-        """As `CSVLogger` has it."""
-        self._file.sync()
-        return {}
-
-    def on_fit_end(self, trainer: "Trainer") -> None:
-        self._file.close()
-
-    def log(self, values: Logs, step: int) -> None:
-        row = _row(values, step, seconds=self._seconds)
+    def write(self, row: dict[str, Any]) -> None:
         self._file.append(json.dumps(row, allow_nan=False) + "\n")
 
-
-def _row(values: Logs, step: int, *, seconds: bool) -> dict[str, Any]:
-    """What a line says, in plain Python; floats that are not finite as strings."""
-    named = {name: portable(value) for name, value in values.items()}
-    if not seconds:
-        named.pop("seconds", None)
-    return {"step": step} | named
+    def step_of(self, line: str) -> int:
+        try:
+            row = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("it is nested without end") from error
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise ValueError("it is no object with a whole number `step`")
+        return row["step"]
 
 
 def _line(cells: Any) -> str:
@@ -163,13 +155,3 @@ def _widened(lines: Iterator[str], header: str, more: int) -> Iterator[str]:
     yield header
     for line in lines:
         yield line.removesuffix("\n") + "," * more + "\n"
-
-
-def _step_of_json(line: str) -> int:
-    try:
-        row = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("it is nested without end") from error
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-        raise ValueError("it is no object with a whole number `step`")
-    return row["step"]

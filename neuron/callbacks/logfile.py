@@ -8,6 +8,8 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from neuron.checkpoint import sync_folder
+
 
 class LogFile:
     """A file of lines, one writer at a time.
@@ -97,14 +99,14 @@ class LogFile:
                 raise
             self._descriptor = after
             os.close(before)
-            _sync_folder(os.path.dirname(temporary))
+            sync_folder(pathlib.Path(temporary).parent)
 
     def sync(self) -> None:
         """Waits until all lines are on the disk, where the file is open."""
         if self._descriptor is not None:
             with self._naming():
                 os.fsync(self._descriptor)
-                _sync_folder(os.path.dirname(self._target))
+                sync_folder(pathlib.Path(self._target).parent)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -208,12 +210,3 @@ def _free_name(path: str) -> str:
     while os.path.lexists(f"{stem}.{number}{suffix}"):
         number += 1
     return f"{stem}.{number}{suffix}"
-
-
-def _sync_folder(folder: str) -> None:
-    """A new name is on the disk once its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,8 +5,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from neuron.callbacks.callback import Logs
-from neuron.callbacks.curves import curves, tool
+from neuron.callbacks.curves import curves
 from neuron.callbacks.logger import Logger, period
+from neuron.extras import extra
 
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class TensorBoard(Logger):
         self.directory = os.fspath(directory)
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
-        tensorboard = tool("TensorBoard", "tensorboardX", "tensorboard")
+        does = "`TensorBoard()` logs through tensorboardX"
+        tensorboard = extra(does, "tensorboard", "tensorboardX")
         # The name of an event file has its second; two fits within one would share it.
         self._writer = tensorboard.SummaryWriter(
             self.directory, purge_step=trainer.step + 1, filename_suffix=f".{time.time_ns()}"

@@ -1,17 +1,14 @@
 """Logs for Weights & Biases."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neuron.callbacks.callback import Logs
-from neuron.callbacks.curves import curves, tool
-from neuron.callbacks.logger import Logger, period
+from neuron.callbacks.curves import curves
+from neuron.callbacks.logger import period
+from neuron.callbacks.service import Service
 
 
-if TYPE_CHECKING:
-    from neuron.trainer import Trainer
-
-
-class WandB(Logger):
+class WandB(Service):
     """Logs to Weights & Biases.
 
     Where you have called `wandb.init` yourself and give no options, your run is used, and left
@@ -20,10 +17,7 @@ class WandB(Logger):
     steps that the run has already are left out.
     """
 
-    _run: Any = None
-    _id: str | None = None
-    _fitting = False
-    _failed = False
+    module = "wandb"
 
     def __init__(self, *, every: int | None = None, **options: Any):
         """**Arguments:**
@@ -41,49 +35,18 @@ class WandB(Logger):
         self.every = period("WandB(every=...)", every)
         self.options = options
 
-    def on_fit_begin(self, trainer: "Trainer") -> None:
-        self._wandb = tool("WandB", "wandb", "wandb")
-        self._failed = False
-        self._fitting = True
-        if trainer.step == 0:
-            self._id = None
-            self._begin()
+    def begin(self, id: str | None) -> tuple[Any, str]:
+        self._own = bool(self.options) or self._tool.run is None
+        again = {} if id is None else {"id": id, "resume": "allow"}
+        run: Any = self._tool.init(**(again | self.options)) if self._own else self._tool.run
+        return run, run.id
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: which run it is."""
-        if self._fitting:
-            self._begin()
-        return {"id": self._id}
-
-    def load_state_dict(self, trainer: "Trainer", state: dict[str, Any]) -> None:
-        """Goes on with the checkpoint's run."""
-        del trainer
-        self._id = state["id"]
-
-    def log(self, values: Logs, step: int) -> None:
-        self._begin()
+    def write(self, run: Any, values: Logs, step: int) -> None:
         # The service drops what lies behind its last step, with a warning each time. An epoch is
         # the last that a step has; without being told so, it would wait for the next one.
-        if step >= self._run.step:
-            points = dict(curves("WandB", values))
-            self._run.log(points, step=step, commit="epoch" in values)
+        if step >= run.step:
+            run.log(dict(curves("WandB", values)), step=step, commit="epoch" in values)
 
-    def on_exception(self, trainer: "Trainer", error: BaseException) -> None:
-        self._failed = True
-
-    def on_fit_end(self, trainer: "Trainer") -> None:
-        if self._run is not None and self._own:
-            self._run.finish(exit_code=int(self._failed))
-        self._run, self._fitting = None, False
-
-    def _begin(self) -> None:
-        """Not before it is needed after a checkpoint, which knows the run's name."""
-        if self._run is not None:
-            return
-        self._own = bool(self.options) or self._wandb.run is None
+    def end(self, run: Any, error: BaseException | None) -> None:
         if self._own:
-            again = {} if self._id is None else {"id": self._id, "resume": "allow"}
-            self._run = self._wandb.init(**(again | self.options))
-        else:
-            self._run = self._wandb.run
-        self._id = self._run.id
+            run.finish(exit_code=int(error is not None))

@@ -7,6 +7,7 @@ from neuron.checkpoint.directory import found as found
 from neuron.checkpoint.directory import load_run as load_run
 from neuron.checkpoint.directory import newest as newest
 from neuron.checkpoint.files import read as read
+from neuron.checkpoint.files import sync_folder as sync_folder
 from neuron.checkpoint.files import write as write
 from neuron.checkpoint.format import decode as decode
 from neuron.checkpoint.format import encode as encode

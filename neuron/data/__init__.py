@@ -9,3 +9,4 @@ from neuron.data.source import Source as Source
 from neuron.data.source import Stream as Stream
 from neuron.data.supply import Wanted as Wanted
 from neuron.data.supply import accepted as accepted
+from neuron.data.supply import padded as padded

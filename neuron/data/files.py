@@ -18,6 +18,7 @@ from neuron.data.formats import CSV, NPZ, Opened, files_in, from_csv, open_file
 from neuron.data.frames import distinct, kinds, narwhals_for, rows, typed
 from neuron.data.memory import aligned
 from neuron.data.source import Source
+from neuron.extras import extra
 from neuron.samplers import Sampler, ShuffleBlocks
 from neuron.types import Batch, whole_number
 
@@ -63,7 +64,8 @@ class Files(Source):
         - `ImportError` without pyarrow and narwhals, of the extra `neuron-equinox[files]`.
         - `ValueError` or `TypeError` that names the file.
         """
-        _require(call)
+        does = f"`{call}` reads files with pyarrow and narwhals"
+        extra(does, "files", "pyarrow", "narwhals")
         self._call = call
         if next(iter(files)).suffix.lower() in CSV:
             folder = tempfile.mkdtemp(prefix="neuron-csv-")
@@ -201,14 +203,3 @@ class Files(Source):
         opened = open_file(self._call, self._files[number], self._shown[number])
         self._open[number] = opened
         return opened
-
-
-def _require(call: str) -> None:
-    try:
-        import narwhals
-        import pyarrow
-    except ImportError as error:
-        raise ImportError(
-            f"`{call}` reads files with pyarrow and narwhals; install `neuron-equinox[files]`."
-        ) from error
-    del narwhals, pyarrow

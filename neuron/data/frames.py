@@ -10,6 +10,7 @@ import numpy as np
 from neuron.data.arrays import Arrays
 from neuron.data.checks import Names, numbered
 from neuron.data.columns import Choice, Columns, listed, present
+from neuron.extras import extra
 from neuron.types import Batch
 
 
@@ -49,13 +50,7 @@ def opened(call: str, frame: Any) -> Any:
 
 def narwhals_for(call: str) -> Any:
     """The one library that knows all kinds of tables."""
-    try:
-        import narwhals
-    except ImportError as error:
-        raise ImportError(
-            f"`{call}` reads tables with narwhals; install `neuron-equinox[frames]`."
-        ) from error
-    return narwhals
+    return extra(f"`{call}` reads tables with narwhals", "frames", "narwhals")
 
 
 def typed(call: str, columns: Columns, schema: Any) -> Columns:

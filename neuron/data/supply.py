@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from neuron.data.feed import Chunk, Feed, Layout
 from neuron.data.memory import aligned
@@ -227,7 +228,7 @@ def recut(batches: Iterable[Batch], size: int) -> Generator[tuple[Batch, int], N
         yield padded(joined(held), size), count
 
 
-def padded(rows: Batch, size: int) -> Batch:
+def padded(rows: PyTree, size: int) -> PyTree:
     """As many rows as that: what is lacking is filled with the first row."""
 
     def one(leaf: Any) -> np.ndarray:

@@ -21,6 +21,7 @@ from neuron.exports.forward import (
     refuse_nodes,
     shown,
 )
+from neuron.extras import extra
 from neuron.types import Model, ModelState
 
 
@@ -68,7 +69,7 @@ def export(
     - `CheckpointError` for a file that can not be written.
     - `ImportError` without flatbuffers, which the extra `neuron-equinox[export]` brings.
     """
-    require_flatbuffers("export")
+    extra("`export` writes programs with flatbuffers", "export", "flatbuffers")
     platforms = _checked_platforms(platforms)
     call = forward("export", model, example, model_state, precision)
     refuse_draws("export", model, call)
@@ -90,17 +91,6 @@ def export(
     content |= {name: np.asarray(array) for name, array in call.arrays.items()}
     facts = {"kind": "exported", "versions": versions, "order": list(call.arrays)}
     write(pathlib.Path(path), encode(content, facts))
-
-
-def require_flatbuffers(call: str) -> None:
-    """Refuses to go on without what JAX writes and reads programs with."""
-    try:
-        import flatbuffers
-    except ImportError as error:
-        raise ImportError(
-            f'`{call}` needs flatbuffers: `pip install "neuron-equinox[export]"`.'
-        ) from error
-    del flatbuffers
 
 
 def _checked_platforms(platforms: Sequence[str] | None) -> Sequence[str] | None:

@@ -12,10 +12,11 @@ from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from neuron.checkpoint import Path, decode, read
+from neuron.data import padded
 from neuron.errors import CheckpointError
 from neuron.evaluation import BATCH_SIZE
-from neuron.exports.exporting import require_flatbuffers
 from neuron.exports.forward import is_numeric, shown
+from neuron.extras import extra
 from neuron.types import whole_number
 
 
@@ -85,10 +86,8 @@ class Exported:
             empty = lambda like: jnp.zeros((0, *like.shape), like.dtype)
             return jax.tree.map(empty, self.outputs)
         run = self._run_exact if size == BATCH_SIZE else self._run
-        blocks = [
-            run(self.arrays, jax.tree.map(lambda leaf, at=at: _block(leaf, at, size), rows))
-            for at in range(0, number, size)
-        ]
+        some = lambda at: jax.tree.map(lambda leaf: leaf[at : at + size], rows)
+        blocks = [run(self.arrays, padded(some(at), size)) for at in range(0, number, size)]
         joined = lambda *parts: jnp.asarray(np.concatenate(jax.device_get(parts))[:number])
         return jax.tree.map(joined, *blocks)
 
@@ -134,7 +133,7 @@ def load_exported(path: Path) -> Exported:
     - `ValueError` for a model of 64-bit numbers where `jax_enable_x64` is not set.
     - `ImportError` without flatbuffers, which the extra `neuron-equinox[export]` brings.
     """
-    require_flatbuffers("load_exported")
+    extra("`load_exported` reads programs with flatbuffers", "export", "flatbuffers")
     arrays, facts = decode(read(pathlib.Path(path)), str(path))
     if facts.get("kind") != "exported":
         raise CheckpointError(
@@ -181,13 +180,6 @@ def _refuse_wide(shown_path: str, program: jax.export.Exported) -> None:
 
 def _one(rows: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype)
-
-
-def _block(leaf: Array | np.ndarray, start: int, size: int) -> np.ndarray:
-    """Some rows, filled up with the first of them."""
-    block = np.asarray(leaf[start : start + size])
-    missing = size - len(block)
-    return np.concatenate([block, np.repeat(block[:1], missing, axis=0)]) if missing else block
 
 
 def _rows(name: str, given: Any, like: jax.ShapeDtypeStruct) -> Array | np.ndarray:

@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 
 from neuron.checkpoint import Path, write
 from neuron.exports.forward import Forward, any_number, forward, refuse_draws, refuse_nodes
+from neuron.extras import extra
 from neuron.selection import dotted
 from neuron.types import Model, ModelState
 
@@ -53,7 +54,8 @@ def export_onnx(
     - `CheckpointError` for a file that can not be written.
     - `ImportError` without jax2onnx or onnxruntime.
     """
-    jax2onnx, onnxruntime = _libraries()
+    does = "`export_onnx` needs jax2onnx and onnxruntime"
+    jax2onnx, onnxruntime = extra(does, "onnx", "jax2onnx", "onnxruntime")
     call = forward("export_onnx", model, example, model_state, None)
     refuse_draws("export_onnx", model, call)
     rows = _rows_to_try(call, example)
@@ -170,14 +172,3 @@ def _compare(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
 def _names(root: str, tree: PyTree) -> list[str]:
     paths = (dotted(path) for path, _ in jtu.tree_leaves_with_path(tree))
     return [f"{root}.{path}" if path else root for path in paths]
-
-
-def _libraries() -> tuple[Any, Any]:
-    try:
-        import jax2onnx
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            '`export_onnx` needs jax2onnx and onnxruntime: `pip install "neuron-equinox[onnx]"`.'
-        ) from error
-    return jax2onnx, onnxruntime

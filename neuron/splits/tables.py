@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from neuron.extras import extra
 from neuron.trees import paths
 from neuron.types import whole_number
 
@@ -74,12 +75,7 @@ def _table(call: str, leaf: Any, path: str = "") -> Any:
     # Nobody needs an extra to be told that a string is no table.
     if type(leaf).__module__ == "builtins":
         raise TypeError(refusal)
-    try:
-        import narwhals as nw
-    except ImportError as error:
-        raise ImportError(
-            f"`{call}` reads a {type(leaf).__name__} by narwhals; install `neuron-equinox[frames]`."
-        ) from error
+    nw = extra(f"`{call}` reads a {type(leaf).__name__} by narwhals", "frames", "narwhals")
     try:
         return nw.from_native(leaf, eager_only=True, allow_series=True)
     except TypeError as error:
