@@ -1,10 +1,9 @@
 """Driving. The host's loop around the program: on to the next step at which somebody must look."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neuron.callbacks import Hooks, Logs
-from neuron.checkpoint import Saved
 from neuron.data import Feed
 from neuron.errors import NonFiniteLossError
 from neuron.evaluation import computed
@@ -34,7 +33,7 @@ def drive(
     metrics: dict[str, Metric],
     task: Callable[[Sampler], Task],
     validate: Callable[[Pace], Logs] | None,
-    resumed: Saved | None = None,
+    remembered: dict[str, Any] | None = None,
 ) -> None:
     """Trains to the trainer's final step, or until it is stopped.
 
@@ -50,31 +49,27 @@ def drive(
         epoch ends.
     - `task`: makes the run's task anew, after a hyperparameter has changed or for other data.
     - `validate`: evaluates the held-out rows, where there are any.
-    - `resumed`: the checkpoint from which the fit goes on, if it does.
+    - `remembered`: by the callbacks, where the fit goes on from a checkpoint.
     """
-    slices, optimizer, clock = Slices(run.program.work), trainer.optimizer, trainer.clock
+    slices, optimizer = Slices(run.program.work), trainer.optimizer
     pace = Pace(run.program.work, interrupts.check)
     by_epoch = validate or metrics or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
-    with clock("callbacks"):
-        for callback in hooks.on("on_fit_begin"):
-            callback.on_fit_begin(trainer)
-        if resumed is not None:
-            hooks.load_state_dicts(trainer, resumed.callbacks)
+    hooks.call("on_fit_begin", trainer)
+    if remembered is not None:
+        hooks.load_state_dicts(trainer, remembered)
     if place.ending:
         _end_epoch(trainer, place, hooks, validate, pace)
-        _look_ends(trainer, hooks)
+        _end_look(trainer, hooks)
     while _goes_on(trainer, place, interrupts, epochs):
         if feed.left == 0:
-            with clock("input"):
+            with trainer.clock("input"):
                 renewed = feed.renew(interrupts.check)
             if not renewed:
                 trainer.stop(feed.ended(place))
                 break
             run.use(task(feed.sampler), feed.data)
         if place.position == 0:
-            with clock("callbacks"):
-                for callback in hooks.on("on_epoch_begin"):
-                    callback.on_epoch_begin(trainer)
+            hooks.call("on_epoch_begin", trainer)
         if trainer.optimizer is not optimizer:
             optimizer = trainer.optimizer
             run.use(task(feed.sampler))
@@ -83,14 +78,12 @@ def drive(
             until = min(until, place.epoch_end)
         trainer.at_rest = False
         _advance(trainer, run, feed, place, slices, until - place.step)
-        with clock("callbacks"):
-            for callback in hooks.due(place.step):
-                callback.on_step_end(trainer, trainer.history.last())
+        hooks.end_step(trainer)
         if place.position == 0 and by_epoch:
             totals = {name: trainer.state.metrics[name] for name in metrics}
             trainer.history.record_epoch(place.epoch, computed(metrics, totals))
             _end_epoch(trainer, place, hooks, validate, pace)
-        _look_ends(trainer, hooks)
+        _end_look(trainer, hooks)
 
 
 def _goes_on(trainer: "Trainer", place: Place, interrupts: Interrupts, epochs: int | None) -> bool:
@@ -100,11 +93,9 @@ def _goes_on(trainer: "Trainer", place: Place, interrupts: Interrupts, epochs: i
     return trainer.stopped is None and not done
 
 
-def _look_ends(trainer: "Trainer", hooks: Hooks) -> None:
+def _end_look(trainer: "Trainer", hooks: Hooks) -> None:
     trainer.at_rest = True
-    with trainer.clock("callbacks"):
-        for callback in hooks.on("on_look_end"):
-            callback.on_look_end(trainer)
+    hooks.call("on_look_end", trainer)
 
 
 def _advance(
@@ -148,8 +139,7 @@ def _end_epoch(
             logs = {f"val_{name}": value for name, value in validate(pace).items()}
         trainer.history.record_epoch(trainer.epoch, logs)
     trainer.at_rest = place.ending = False
-    with trainer.clock("callbacks"):
-        for callback in hooks.on("on_validation_end") if validate else []:
-            callback.on_validation_end(trainer, logs)
-        for callback in hooks.on("on_epoch_end"):
-            callback.on_epoch_end(trainer, trainer.history.epochs[-1])
+    if validate is not None:
+        hooks.call("on_validation_end", trainer, logs)
+    if hooks.on("on_epoch_end"):
+        hooks.call("on_epoch_end", trainer, trainer.history.epochs[-1])

@@ -265,7 +265,10 @@ def test_mlflow_gets_each_epoch_and_the_steps_that_somebody_asks_for(mlflow):
     assert mlflow.steps("1-a-0", "learning_rate_wei__") == [4, 8]
 
 
-@pytest.mark.parametrize(("error", "status"), [(OSError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(OSError, "FAILED"), (KeyboardInterrupt, "KILLED"), (neuron.Terminated, "KILLED")],
+)
 def test_mlflow_hears_how_a_fit_ended(mlflow, error, status):
     with pytest.raises(error):
         trainer(neuron.MLflow(), Raising(error)).fit(LOADER, epochs=2)

@@ -63,7 +63,7 @@ def test_a_zero_gradient_stays_zero():
 
 def test_every_number_is_changed_without_a_trace():
     trainer = fit(neuron.Clipped(neuron.AdamW(0.1), norm=1.0, value=2.0))
-    traced = neuron.run._run._cache_size()
+    traced = neuron.run.loop.loop._cache_size()
     numbers = {
         "learning_rate": 0.2,
         "b1": 0.5,
@@ -78,7 +78,7 @@ def test_every_number_is_changed_without_a_trace():
         trainer.fit(neuron.DataLoader((X, Y), 20, sampler=neuron.Sequential()), steps=2)
         shown = f"{name}={number:g}"
         assert shown in repr(trainer.optimizer)
-    assert neuron.run._run._cache_size() == traced
+    assert neuron.run.loop.loop._cache_size() == traced
 
 
 def test_numbers_are_its_own_and_those_inside():
@@ -102,9 +102,9 @@ def test_lbfgs_gets_what_it_asks_for():
     trainer.fit(whole, steps=15)
     np.testing.assert_allclose(trainer.model.weight, [[1, -2, 3]], atol=1e-3)
     np.testing.assert_allclose(trainer.model.bias, [0.5], atol=1e-3)
-    traced = neuron.run._run._cache_size()
+    traced = neuron.run.loop.loop._cache_size()
     trainer.fit(whole, steps=3)
-    assert neuron.run._run._cache_size() == traced
+    assert neuron.run.loop.loop._cache_size() == traced
 
 
 def test_lbfgs_inside_clipped_gets_it_too():

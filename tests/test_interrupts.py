@@ -414,7 +414,7 @@ def test_pieces_of_an_evaluation_give_the_same_bits(monkeypatch):
         def on_validation_end(self, trainer, found):
             logs.append(found)
 
-    frozen = trainer(Note(), optimizer=neuron.SGD(0.0), metrics=one._scoring.metrics)
+    frozen = trainer(Note(), optimizer=neuron.SGD(0.0), metrics=one._parts.scoring.metrics)
     frozen.fit(neuron.DataLoader((X, Y), 8), epochs=1, validation=neuron.DataLoader((X, Y), 3))
     assert logs == [{f"val_{name}": value for name, value in expected.items()}]
 

@@ -172,10 +172,10 @@ def test_the_strength_changes_without_a_trace(selection):
     trainer = neuron.Trainer(linear(), optimizer=optimizer, progress=False)
     loader = neuron.DataLoader((x, np.ones((8, 3), np.float32)), 4)
     trainer.fit(loader, steps=2)
-    traced = neuron.run._run._cache_size()
+    traced = neuron.run.loop.loop._cache_size()
     trainer.set(weight_decay=0.5)
     trainer.fit(loader, steps=2)
-    assert neuron.run._run._cache_size() == traced
+    assert neuron.run.loop.loop._cache_size() == traced
 
 
 def test_a_pattern_that_matches_nothing_is_refused_when_the_trainer_is_made():

@@ -114,7 +114,7 @@ def test_each_group_is_logged_by_its_pattern():
 
 def test_groups_change_without_a_trace_and_count():
     trainer = train({"encoder.*": 0.1, "*": 0.2})
-    traced = neuron.run._run._cache_size()
+    traced = neuron.run.loop.loop._cache_size()
     for new, numbers in (
         ({"encoder.*": 0}, {"encoder.*": 0.0, "*": 0.2}),
         ({"*": 0.3, "encoder.*": 0.4}, {"encoder.*": 0.4, "*": 0.3}),
@@ -130,7 +130,7 @@ def test_groups_change_without_a_trace_and_count():
         assert (before.head.weight != trainer.model.head.weight).any()
     # Another trainer of the same groups as well.
     train({"encoder.*": 0.7, "*": 0.8})
-    assert neuron.run._run._cache_size() == traced
+    assert neuron.run.loop.loop._cache_size() == traced
 
 
 def test_one_rate_in_groups_is_that_rate():

@@ -107,7 +107,7 @@ def test_the_step_is_compiled_once():
     one = trainer(callbacks=[Look(4)])
     for steps in (1, 5, 40):
         one.fit(loader(), steps=steps)
-    assert neuron.run._run._cache_size() == 1
+    assert neuron.run.loop.loop._cache_size() == 1
 
 
 # 2. How the run is cut never changes a bit.

@@ -12,6 +12,8 @@ import neuron
 from neuron import run
 from neuron.objectives import Supervised
 from neuron.rows import Cut
+from neuron.run import loop, program
+from neuron.run.program import program_for
 from neuron.state import initial_state
 from neuron.step import Scoring, Task
 from neuron.trees import on_entry
@@ -71,7 +73,7 @@ def test_a_matrix_product_is_not_forced_into_one_kernel():
 
 def test_what_one_kernel_can_not_hold_falls_back(monkeypatch, capfd):
     """A matrix product, smuggled past the decision: the compiler refuses, the run goes on."""
-    monkeypatch.setattr(run, "fits_one_kernel", lambda *_: True)
+    monkeypatch.setattr(program, "fits_one_kernel", lambda *_: True)
     mlp = eqx.nn.MLP(2, "scalar", 9, 1, key=jax.random.key(0))
     forced = run.Run(*parts(mlp))
     assert forced.program.one_kernel
@@ -89,21 +91,21 @@ def test_a_step_copies_neither_weights_nor_moments():
     state = dataclasses.replace(state, opt_state=adam.init(state.params))
     one = run.Run(run.copied(on_entry(state, DEVICE)), task, data)
     arguments = (one._state, one._records, one._task, one._data, np.int32(3))
-    program = run._run.lower(one.program, False, *arguments).compile().as_text()
+    program = loop.loop.lower(one.program, False, *arguments).compile().as_text()
     assert "f32[211,211]" in program
     assert not [line for line in program.splitlines() if "= f32[211,211]{1,0} copy(" in line]
 
 
 def test_equal_structures_share_a_program():
-    program = run.program_for(*parts())
-    assert run.program_for(*parts(rate=0.5, sampler=neuron.Shuffle(9))) is program
-    assert run.program_for(*parts(batch_size=8)) is not program
-    assert run.program_for(*parts(sampler=neuron.Bootstrap(1))) is not program
+    program = program_for(*parts())
+    assert program_for(*parts(rate=0.5, sampler=neuron.Shuffle(9))) is program
+    assert program_for(*parts(batch_size=8)) is not program
+    assert program_for(*parts(sampler=neuron.Bootstrap(1))) is not program
 
 
 def test_indices_are_those_of_the_sampler_across_epochs():
     state, task, data = parts()
-    program = run.program_for(state, task, data)
+    program = program_for(state, task, data)
     state = dataclasses.replace(
         state, epoch=jnp.array([3, 2**32 - 1], jnp.uint32), position=jnp.array(7, jnp.uint32)
     )

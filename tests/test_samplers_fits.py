@@ -103,7 +103,7 @@ def test_another_seed_is_no_trace_and_the_steps_are_one_kernel(make, monkeypatch
     TRACES.clear()
     second = trained(make(2))
     assert TRACES == []
-    assert neuron.run._run._cache_size() == 1
+    assert neuron.run.loop.loop._cache_size() == 1
     assert not np.array_equal(first.model.weight, second.model.weight)
     assert set(kernels) == {True}
 

@@ -91,12 +91,12 @@ def shuffle(task: Task) -> Fit:
 
 
 def many_kernels(task: Task) -> Fit:
-    neuron.run.fits_one_kernel = lambda step, device: False
+    neuron.run.program.fits_one_kernel = lambda step, device: False
     return fit(task, note="without XLA's small-loop kernel")
 
 
 def given_many_kernels(task: Task) -> Fit:
-    neuron.run.fits_one_kernel = lambda step, device: False
+    neuron.run.program.fits_one_kernel = lambda step, device: False
     return given(task)
 
 

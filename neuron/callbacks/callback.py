@@ -96,9 +96,18 @@ class Hooks:
         far = step + (1 << 62) if last is None else last
         return min([far, *(step - step % n + n for n in every)])
 
-    def due(self, step: int) -> list[Callback]:
-        """The callbacks whose `on_step_end` is due now."""
-        return [c for c in self.on("on_step_end") if c.every is None or step % c.every == 0]
+    def call(self, hook: str, trainer: "Trainer", *arguments: Any) -> None:
+        """Calls a hook of those who override it."""
+        with trainer.clock("callbacks"):
+            for callback in self.on(hook):
+                getattr(callback, hook)(trainer, *arguments)
+
+    def end_step(self, trainer: "Trainer") -> None:
+        """Calls `on_step_end` of those for whom it is due now."""
+        with trainer.clock("callbacks"):
+            for callback in self.on("on_step_end"):
+                if callback.every is None or trainer.step % callback.every == 0:
+                    callback.on_step_end(trainer, trainer.history.last())
 
     def state_dicts(self) -> dict[str, dict[str, Any]]:
         """What the callbacks remember, by their kinds."""
@@ -111,7 +120,8 @@ class Hooks:
         named = self._named()
         for name, state in states.items():
             if name in named:
-                named[name].load_state_dict(trainer, state)
+                with trainer.clock("callbacks"):
+                    named[name].load_state_dict(trainer, state)
             else:
                 warnings.warn(
                     f"The checkpoint holds what a {name} remembered; there is none in "

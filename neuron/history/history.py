@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 
 from neuron.history.columns import Column, Row, rows_of, table_of
+from neuron.history.epochs import epochs_of, is_behind
 from neuron.history.values import from_portable, portable
-from neuron.optimizers import is_rate
 from neuron.plotting import axes_for
-
-
-# What stands behind the loss: columns of these names, of several losses with `.name` behind them.
-_BEHIND_LOSS = ("loss_sum", "loss_weight", "loss_examples", "loss_penalty")
 
 
 class History:
@@ -99,15 +95,23 @@ class History:
     @property
     def names(self) -> list[str]:
         """What is recorded at every step."""
-        return [name for name in self._columns if not _is_behind(name)]
+        return [name for name in self._columns if not is_behind(name)]
 
     @property
     def epochs(self) -> list[Row]:
         """One row for each epoch that came to its end."""
         if self._ending:
-            self._rows += self._new_rows()
+            columns = {name: column.values for name, column in self._columns.items()}
+            clock = {name: column.values for name, column in self._clock.items()}
+            made = epochs_of(self._ending, columns, clock, self._finish, self._metrics)
+            self._rows += [self._with(row) for row in made]
             self._ending = []
         return self._rows
+
+    def _with(self, row: Row) -> Row:
+        """A row with the values that were added to its epoch, behind the loss."""
+        first = {name: row[name] for name in ("epoch", "step", "loss")}
+        return first | self._of_epochs.get(int(row["epoch"]), {}) | row
 
     def __repr__(self) -> str:
         if not self._steps:
@@ -218,72 +222,6 @@ class History:
         ax.set(xlabel="step", ylabel="loss", xlim=(0, max(1, len(loss))))
         ax.legend(frameon=False)
         return ax
-
-    def _means(
-        self,
-        recorded: dict[str, np.ndarray],
-        over_epochs: Callable[[np.ndarray], np.ndarray],
-    ) -> Any:
-        """The epochs' weighted means of the one loss, or of each by name."""
-        means = {
-            name.removeprefix("loss_sum").removeprefix("."): over_epochs(sums)
-            / over_epochs(recorded[name.replace("loss_sum", "loss_weight", 1)])
-            for name, sums in recorded.items()
-            if name.startswith("loss_sum")
-        }
-        return means.get("", means)
-
-    def _new_rows(self) -> list[Row]:
-        numbers, ends, lengths, before = np.concatenate(
-            [
-                np.stack(np.broadcast_arrays(epoch + k, start + k * length, length, before))
-                for epoch, start, steps, length, before in self._ending
-                for k in [np.arange(1, steps // length + 1)]
-            ],
-            axis=1,
-        )
-        starts = np.maximum(ends - lengths, 0)
-
-        first, last = starts[0], ends[-1]
-        places = np.stack([starts, ends], 1).ravel() - first
-        recorded = {name: c.values[first:last] for name, c in self._columns.items()}
-
-        def over_epochs(values: np.ndarray) -> np.ndarray:
-            # Sums of the float64 slices [start, end): `reduceat` sums between given places.
-            return np.add.reduceat(np.append(values.astype(np.float64), 0), places)[::2]
-
-        def averaged(name: str) -> np.ndarray:
-            weight = recorded["loss_examples"]
-            counted = np.where(weight > 0, weight * recorded[name], 0)
-            return over_epochs(counted) / over_epochs(weight)
-
-        with np.errstate(invalid="ignore", divide="ignore"):
-            table = self._finish(self._means(recorded, over_epochs), ends + before - 1)
-            if "loss_penalty" in recorded:
-                table["loss"] = table["loss"] + averaged("loss_penalty")
-            for name in (n for n in self.names if n not in table):
-                if name == "skipped":
-                    table[name] = over_epochs(recorded[name]).astype(np.int64)
-                elif is_rate(name) or name in self._metrics:
-                    table[name] = recorded[name][ends - 1 - first]
-                else:
-                    table[name] = averaged(name)
-        steps, seconds = (self._clock[name].values for name in ("steps", "seconds"))
-        table["seconds"] = np.interp(ends, steps, seconds) - np.interp(starts, steps, seconds)
-        return [
-            {
-                "epoch": int(number),
-                "step": int(end + before[place]),
-                "loss": float(table["loss"][place]),
-                **self._of_epochs.get(int(number), {}),
-                **{name: table[name][place].item() for name in table if name != "loss"},
-            }
-            for place, (number, end) in enumerate(zip(numbers, ends, strict=True))
-        ]
-
-
-def _is_behind(name: str) -> bool:
-    return name.split(".")[0] in _BEHIND_LOSS
 
 
 def _written(text: str, path: str | os.PathLike[str] | None) -> str:

@@ -123,9 +123,7 @@ def sums_of(
 
     over_batch = jax.vmap(score, out_axes=(0, None), axis_name=batch_axis(model))
     try:
-        (values, weights, logs, seen), model_state = over_batch(
-            Batch(batch.inputs, batch.targets), keys
-        )
+        scores, model_state = over_batch(Batch(batch.inputs, batch.targets), keys)
     except ValueError as error:
         if "out_axes is None" not in str(error):
             raise
@@ -134,10 +132,22 @@ def sums_of(
             "here keeps one example's own. Reduce it first: `jax.lax.pmean(..., axis_name)`."
         ) from error
 
+    return _summed(scoring.metrics, scores, batch.weight, present), model_state
+
+
+def _summed(
+    metrics: dict[str, Metric],
+    scores: PyTree,
+    weight: Array | None,
+    present: Bool[Array, " batch"],
+) -> Sums:
+    """The sums over the rows that are present: of values, weights and logs, and of what the metrics
+    have seen."""
+    values, weights, logs, seen = scores
     dtype = jnp.result_type(*jax.tree.leaves(values), jnp.float32)
     row_weights = jnp.ones(present.shape, dtype)
-    if batch.weight is not None:
-        row_weights = batch.weight.astype(dtype)
+    if weight is not None:
+        row_weights = weight.astype(dtype)
     # Padding is removed, not multiplied by zero: 0 * inf is NaN.
     row_weights = jnp.where(present, row_weights, 0)
     whole = lambda rows, weight: jnp.sum(jnp.where(present, weight * rows.astype(dtype), 0))
@@ -145,12 +155,12 @@ def sums_of(
         weights = jax.tree.map(lambda _: weights, values)
     weights = jax.tree.map(lambda w: row_weights * jnp.asarray(w, dtype), weights)
     totals, rows = {}, {}
-    for name, metric in scoring.metrics.items():
+    for name, metric in metrics.items():
         if metric.keeps_rows:
             rows[name] = metric.total(seen[name], jnp.where(present, row_weights, -1))
         else:
             totals[name] = metric.total(seen[name], row_weights)
-    sums = Sums(
+    return Sums(
         jax.tree.map(whole, values, weights),
         jax.tree.map(jnp.sum, weights),
         jnp.sum(row_weights),
@@ -158,7 +168,6 @@ def sums_of(
         totals,
         rows,
     )
-    return sums, model_state
 
 
 def prepared(transform: Callable[..., Any] | None, example: Batch, key: Key) -> Batch:

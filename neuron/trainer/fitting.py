@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from neuron.checkpoint import Path
@@ -16,7 +17,7 @@ from neuron.place import Goal
 from neuron.run import Run, copied, ready
 from neuron.samplers import Sampler
 from neuron.step import Task
-from neuron.trainer.held_out import check, check_of, scored, validation
+from neuron.trainer.held_out import check, check_of, validation
 from neuron.trainer.resuming import Fitted, resumed_from
 from neuron.trees import on_entry
 
@@ -45,14 +46,13 @@ def fit(
             trainer._fits += 1
             return
     trainer._columns = loader.columns
-    steps_of = loader.in_groups(trainer._accumulate)
-    microbatch = steps_of.batch_size // trainer._accumulate
-    check_batches(trainer._scoring, trainer.model, steps_of, microbatch)
+    steps_of = loader.in_groups(trainer._parts.accumulate)
+    microbatch = steps_of.batch_size // trainer._parts.accumulate
+    check_batches(trainer._parts.scoring, trainer.model, steps_of, microbatch)
     anew = loader.streamed and loader not in trainer._taken
     trainer._place.cut(steps_of.cut.steps_per_epoch, anew=anew)
     more, last_epoch = goal.more_from(trainer._place)
     trainer._fitted = Fitted(weakref.ref(loader), trainer._taken.get(loader, 0) - trainer.step)
-    error: BaseException | None = None
     with contextlib.ExitStack() as stack:
         trainer.clock = stack.enter_context(clock)
         validate = None
@@ -65,9 +65,8 @@ def fit(
         trainer.final_step = None if more is None else trainer.step + more
         trainer.stopped = None if resumed is None else resumed.stopped
         interrupts = stack.enter_context(Interrupts())
-        trainer._run = run
-        metrics, recorded = trainer._scoring.metrics, run.program.record
-        try:
+        metrics, recorded = trainer._parts.scoring.metrics, run.program.record
+        with _under_way(trainer, loader, run):
             drive(
                 trainer,
                 run,
@@ -79,30 +78,41 @@ def fit(
                 metrics={name: m for name, m in metrics.items() if name not in recorded},
                 task=lambda sampler: _task(trainer, steps_of, sampler),
                 validate=validate,
-                resumed=resumed,
+                remembered=None if resumed is None else resumed.callbacks,
             )
-        except BaseException as raised:
-            error = raised
-            if trainer._nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
-                raised.try_to_locate()
-            raise
-        finally:
-            trainer._state, trainer._run = run.state, None
-            trainer._taken[loader] = trainer._fitted.taken(trainer.step)
-            with clock("callbacks"):
-                trainer._hooks.close(trainer, error)
     trainer._fits += 1
+
+
+@contextlib.contextmanager
+def _under_way(trainer: "Trainer", loader: DataLoader, run: Run) -> Iterator[None]:
+    """The trainer's state is the run's; however that ends, the state is kept and the callbacks are
+    told."""
+    assert trainer._fitted is not None
+    error: BaseException | None = None
+    trainer._run = run
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        if trainer._parts.nonfinite == "locate" and isinstance(raised, NonFiniteLossError):
+            raised.try_to_locate()
+        raise
+    finally:
+        trainer._state, trainer._run = run.state, None
+        trainer._taken[loader] = trainer._fitted.taken(trainer.step)
+        with trainer.clock("callbacks"):
+            trainer._hooks.close(trainer, error)
 
 
 def _feed(trainer: "Trainer", loader: DataLoader, steps_of: DataLoader, more: int | None) -> Feed:
     return steps_of.feed(
         Wanted(
-            device=trainer._device,
+            device=trainer._parts.device,
             place=dataclasses.replace(trainer._place),
             steps=more if more is None else max(1, more),
             check=check_of(trainer, loader),
             taken=trainer._taken.get(loader, 0),
-            whole=wants_whole(trainer._scoring, trainer.model_state),
+            whole=wants_whole(trainer._parts.scoring, trainer.model_state),
         )
     )
 
@@ -114,27 +124,27 @@ def _begun(trainer: "Trainer", steps_of: DataLoader, feed: Feed) -> Run:
     if not some:
         raise ValueError("`Trainer.fit(loader)` must have at least one batch; got none.")
     task = _task(trainer, steps_of, feed.sampler)
-    state = on_entry(trainer._place.put_into(trainer._state), trainer._device)
+    state = on_entry(trainer._place.put_into(trainer._state), trainer._parts.device)
     state = ready(state, task, feed.data)
     saved, trainer._metrics_of = trainer._metrics_of, None
     if saved is not None:
         state = dataclasses.replace(state, metrics=saved.metrics(state.metrics))
     # Buffers are donated from here on; the copy leaves alone what the user may still hold.
-    return Run(copied(on_entry(state, trainer._device)), task, feed.data)
+    return Run(copied(on_entry(state, trainer._parts.device)), task, feed.data)
 
 
 def _task(trainer: "Trainer", steps_of: DataLoader, sampler: Sampler) -> Task:
     return on_entry(
         Task(
             frozen=trainer._frozen,
-            scoring=scored(trainer, steps_of),
+            scoring=trainer._parts.scored(steps_of),
             optimizer=trainer.optimizer,
-            average=trainer._average,
+            average=trainer._parts.average,
             sampler=sampler,
-            seed=trainer._seed,
+            seed=trainer._parts.seed,
             cut=steps_of.cut,
-            microbatch=steps_of.cut.batch_size // trainer._accumulate,
-            skip_nonfinite=trainer._nonfinite == "skip",
+            microbatch=steps_of.cut.batch_size // trainer._parts.accumulate,
+            skip_nonfinite=trainer._parts.nonfinite == "skip",
         ),
-        trainer._device,
+        trainer._parts.device,
     )

@@ -1,7 +1,6 @@
 """Rows that are scored and never trained on, and the check of any rows against the parts."""
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +11,6 @@ from neuron.data import DataLoader, accepted, as_loader
 from neuron.demands import check_held_out, whole_blocks
 from neuron.evaluation import BATCH_SIZE, at_once, evaluate
 from neuron.slices import Pace
-from neuron.step import Scoring
 from neuron.types import Batch
 
 
@@ -38,7 +36,7 @@ def held_out(trainer: "Trainer", call: str, data: Any) -> HeldOut:
     loader.refuse_spent(call)
     check(trainer, loader)
     batch_size = loader.batch_size if loader is data else BATCH_SIZE
-    check_held_out(call, trainer._scoring, loader, batch_size)
+    check_held_out(call, trainer._parts.scoring, loader, batch_size)
     return HeldOut(loader, batch_size)
 
 
@@ -53,7 +51,7 @@ def validation(
         return lambda pace: scores(trainer, held, pace)
     stack.enter_context(contextlib.closing(held.loader))
     placed = [
-        (jax.device_put(block, trainer._device), count)
+        (jax.device_put(block, trainer._parts.device), count)
         for block, count in held.loader.blocks(held.batch_size, check_of(trainer, held.loader))
     ]
     return lambda pace: _scores(trainer, held, placed, pace)
@@ -70,22 +68,17 @@ def scores(trainer: "Trainer", held: HeldOut, pace: Pace | None = None) -> Logs:
 def _scores(
     trainer: "Trainer", held: HeldOut, blocks: Iterable[tuple[Batch, int]], pace: Pace | None
 ) -> Logs:
-    scoring = scored(trainer, held.loader)
-    parts = (trainer.model, trainer.model_state, scoring, trainer._seed)
+    scoring = trainer._parts.scored(held.loader)
+    parts = (trainer.model, trainer.model_state, scoring, trainer._parts.seed)
     blocks = whole_blocks(scoring, blocks, held.batch_size)
     pieces = at_once if pace is None else pace
     return evaluate(parts, held.batch_size, blocks, trainer.step, pieces)
 
 
-def scored(trainer: "Trainer", loader: DataLoader) -> Scoring:
-    """How batches of that data are scored."""
-    return dataclasses.replace(trainer._scoring, transform=loader.transform)
-
-
 def check(trainer: "Trainer", loader: DataLoader) -> None:
     """Refuses data that the model, the loss or the metrics can not take; looks once at each."""
     if loader not in trainer._checked:
-        scored(trainer, loader).check(trainer.model, trainer.model_state, loader.sample())
+        trainer._parts.scored(loader).check(trainer.model, trainer.model_state, loader.sample())
         trainer._checked.add(loader)
 
 
@@ -94,5 +87,5 @@ def check_of(trainer: "Trainer", loader: DataLoader) -> Callable[[Batch], None]:
     alone: of that, `check` has looked at some."""
     if loader.transform is not None:
         return accepted
-    model, model_state, scoring = trainer.model, trainer.model_state, trainer._scoring
+    model, model_state, scoring = trainer.model, trainer.model_state, trainer._parts.scoring
     return lambda rows: scoring.check(model, model_state, rows)

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from neuron.checkpoint import Path, Saved, Snapshot, described, newest, taken_apart
 from neuron.data import DataLoader
-from neuron.evaluation import finisher
-from neuron.history import History
 from neuron.trees import on_entry, paths
 
 
@@ -57,11 +55,11 @@ def put_back(trainer: "Trainer", saved: Saved) -> None:
 
     - `CheckpointError` for what does not fit.
     """
-    history = new_history(trainer)
+    history = trainer._parts.history()
     with taken_apart(saved.shown):
         history.load_state_dict(saved.history)
-    state = on_entry(saved.state(trainer._state), trainer._device)
-    frozen = on_entry(saved.tree("frozen", trainer._frozen), trainer._device)
+    state = on_entry(saved.state(trainer._state), trainer._parts.device)
+    frozen = on_entry(saved.tree("frozen", trainer._frozen), trainer._parts.device)
     trainer._optimizer = saved.tree("optimizer", trainer.optimizer)
     trainer._state, trainer._frozen, trainer.history = state, frozen, history
     trainer._metrics_of = saved
@@ -90,26 +88,21 @@ def resumed_from(
     return saved, False
 
 
-def new_history(trainer: "Trainer") -> History:
-    """A history of this trainer's losses and metrics."""
-    return History(finisher(trainer._scoring.objective), trainer._scoring.metrics)
-
-
 def _configuration(trainer: "Trainer") -> dict[str, str]:
     """The parts as text: where they differ, a run is another one."""
-    scoring, fitted = trainer._scoring, trainer._fitted
+    given, scoring, fitted = trainer._parts, trainer._parts.scoring, trainer._fitted
     parts = {
         "model": described(trainer.model, contents=False),
         "choice of trained leaves": ", ".join(path for path, _ in paths(trainer._state.params)),
         "loss": described(scoring.objective),
         "metrics": described(scoring.metrics),
         "optimizer": described(trainer._optimizer_given),
-        "accumulate": described(trainer._accumulate),
-        "average": described(trainer._average),
+        "accumulate": described(given.accumulate),
+        "average": described(given.average),
         "precision": described(scoring.precision),
-        "seed": described(trainer._seed),
-        "nonfinite": described(trainer._nonfinite == "skip"),
+        "seed": described(given.seed),
+        "nonfinite": described(given.nonfinite == "skip"),
     }
     loader = None if fitted is None else fitted.loader()
-    data = {} if loader is None else loader.in_groups(trainer._accumulate).parts()
+    data = {} if loader is None else loader.in_groups(trainer._parts.accumulate).parts()
     return parts | {name: described(part) for name, part in data.items()}

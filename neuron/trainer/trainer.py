@@ -13,28 +13,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from neuron.average import Average, decay, no_average
+from neuron.average import Average, no_average
 from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
 from neuron.checkpoint import Path, Saved, found, write
 from neuron.clock import Clock
-from neuron.counters import seed_words
 from neuron.data import Columns, DataLoader, as_inputs
 from neuron.evaluation import BATCH_SIZE, predict
 from neuron.history import History
 from neuron.losses import Loss, MeanSquaredError
-from neuron.metrics import by_name
-from neuron.models import batch_axis, check_state, prediction_like, renewed
-from neuron.objectives import Objective, as_objective
+from neuron.models import prediction_like, renewed
+from neuron.objectives import Objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
 from neuron.place import Goal, Place
 from neuron.run import Run, copied
-from neuron.selection import Selection, parameters, partitioned
+from neuron.selection import Selection, partitioned
 from neuron.state import TrainState, initial_state
-from neuron.step import Scoring, checked_precision
 from neuron.trainer.fitting import fit
 from neuron.trainer.held_out import held_out, scores
-from neuron.trainer.resuming import Fitted, captured, new_history, put_back
-from neuron.trees import as_device, kept, on_entry, refuse_ties, refuse_unhashable
+from neuron.trainer.parts import Parts, check_model
+from neuron.trainer.resuming import Fitted, captured, put_back
+from neuron.trees import kept, on_entry
 from neuron.types import Batch, Device, Model, ModelState, Number, whole_number
 
 
@@ -108,47 +106,29 @@ class Trainer:
 
         - `TypeError` or `ValueError` for parts that can not be meant.
         """
-        if not callable(model):
-            raise TypeError(f"`Trainer(model)` must be callable on one example; got {model!r}.")
-        if nonfinite not in ("raise", "locate", "skip"):
-            raise ValueError(
-                f"`Trainer(nonfinite=...)` must be 'raise', 'locate' or 'skip'; got {nonfinite!r}."
-            )
-        # What is never trained can not drift apart: one scaling may serve inputs and targets.
-        refuse_ties("Trainer(model)", parameters(model, eqx.is_array_like))
-        refuse_unhashable("Trainer(model)", model)
-        check_state(model, model_state)
-        batch_axis(model)
-        self._device = as_device("Trainer(device=...)", device)
-        objective = on_entry(as_objective(loss), self._device)
-        measured = on_entry(by_name(metrics), self._device)
-        precision = checked_precision("Trainer(precision=...)", precision)
-        self._scoring = Scoring(objective, measured, precision)
-        self._accumulate = whole_number("Trainer(accumulate=...)", accumulate, least=1)
-        if objective.coupled and self._accumulate > 1:
-            raise ValueError(
-                "`Trainer(accumulate=...)` must be 1 for an objective that couples the examples of "
-                f"a batch, as {type(objective).__name__} does; got {accumulate}."
-            )
-        self._average = None if average is None else decay("Trainer(average=...)", average)
-        self._optimizer = as_optimizer(optimizer)
-        self._seed = on_entry(seed_words("Trainer(seed=...)", seed), self._device)
-        self._nonfinite = nonfinite
+        check_model(model, model_state)
+        self._parts = Parts.of(
+            loss,
+            metrics=metrics,
+            accumulate=accumulate,
+            average=average,
+            precision=precision,
+            seed=seed,
+            device=device,
+            nonfinite=nonfinite,
+        )
+        # As it was handed over, and with the numbers that it has now.
+        self._optimizer_given = self._optimizer = as_optimizer(optimizer)
         show = terminal_attached() if progress is None else progress
         self._hooks = Hooks([*callbacks, *([ProgressBar()] if show else [])])
-        if not jax.tree.leaves(parameters(model)):
-            raise ValueError(
-                "`Trainer(model)` must have floating-point arrays to train; got none in "
-                f"{type(model).__name__}."
-            )
-        model = on_entry(model, self._device)
+        model = on_entry(model, self._parts.device)
         params, self._frozen = partitioned("Trainer(trainable=...)", model, trainable)
         mean = None if average is None else no_average(params)
         state = initial_state(params, renewed(model_state), self.optimizer.init(params), mean)
-        self._state = on_entry(state, self._device)
+        self._state = on_entry(state, self._parts.device)
         self._place = Place()
         self._place.move_to(state)
-        self.history = new_history(self)
+        self.history = self._parts.history()
         # Of the fit that runs, or of the last one.
         self.clock = Clock()
         self.final_step: int | None = 0
@@ -165,8 +145,8 @@ class Trainer:
         self._fitted: Fitted | None = None
         # What a checkpoint holds of the metrics, until a fit makes room for it.
         self._metrics_of: Saved | None = None
-        # How many fits have come to their end, and the optimizer as it was handed over.
-        self._fits, self._optimizer_given = 0, self._optimizer
+        # How many fits have come to their end.
+        self._fits = 0
 
     @property
     def step(self) -> int:
@@ -201,7 +181,7 @@ class Trainer:
 
     @state.setter
     def state(self, state: TrainState) -> None:
-        state = copied(on_entry(state, self._device))
+        state = copied(on_entry(state, self._parts.device))
         if self._run is None:
             self._state = state
         else:
@@ -220,7 +200,7 @@ class Trainer:
         other._place = dataclasses.replace(self._place)
         other._taken = weakref.WeakKeyDictionary(self._taken)
         other._hooks = Hooks([])
-        other.history = new_history(self)
+        other.history = self._parts.history()
         return other
 
     def save(self, path: Path) -> None:
@@ -334,8 +314,8 @@ class Trainer:
         loader.refuse_spent("Trainer.predict(inputs)")
         if loader.transform is None:
             prediction_like(self.model, self.model_state, loader.sample().inputs)
-        precision, transform = self._scoring.precision, loader.transform
-        parts = (self.model, self.model_state, precision, transform, self._seed)
+        precision, transform = self._parts.scoring.precision, loader.transform
+        parts = (self.model, self.model_state, precision, transform, self._parts.seed)
 
         def drawn(sample: int | None) -> PyTree:
             with loader.read(batch_size) as blocks:
@@ -392,7 +372,7 @@ class Trainer:
         if average is not None:
             average = kept(average, Average(params, average.weight))
         state = self._state.changed(params, self.model_state, opt_state, average)
-        self._state = on_entry(state, self._device)
+        self._state = on_entry(state, self._parts.device)
 
     def stop(self, reason: str) -> None:
         """Ends the running fit where it stands, once the hooks of this look have been called."""
