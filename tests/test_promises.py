@@ -211,6 +211,9 @@ def test_keys_are_functions_of_seed_and_step():
     assert not same_run(runs[0], runs[2])
 
 
+# A checkpoint, a kill and a resume change none either: test_resume.py, and tests/faults.
+
+
 # 3. Nobody waits for the host.
 
 

@@ -470,6 +470,42 @@ def test_what_nobody_takes_is_warned_about(tmp_path):
         fit(tmp_path, parts()[0], total={"epochs": 3})
 
 
+def test_skipped_steps_are_counted_on(tmp_path):
+    class Sometimes(eqx.Module):
+        """A model with an output that is not finite for some rows."""
+
+        weight: jax.Array
+
+        def __call__(self, x):
+            return jnp.log(x[0] + 1.5) * self.weight
+
+    def run(directory, stop=None):
+        return fit(directory, net=Sometimes(jnp.ones(())), stop=stop, nonfinite="skip",
+                   checkpoint={"every": 3}, total={"steps": 30})  # fmt: skip
+
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "cut", stop=14)
+    resumed = run(tmp_path / "cut")
+    assert 0 < whole.history["skipped"].sum() < 30
+    assert_same_run(resumed, whole)
+
+
+@pytest.mark.parametrize("kind", [neuron.CSVLogger, neuron.JSONLLogger])
+def test_a_log_of_a_resumed_run_is_that_of_one_never_stopped(tmp_path, kind):
+    def run(name, stop=None):
+        return fit(tmp_path / name, kind(tmp_path / f"{name}.log", every=5), stop=stop,
+                   checkpoint={"every": 7})  # fmt: skip
+
+    run("whole")
+    # Behind step 21 there are lines that the checkpoint knows nothing of.
+    run("cut", stop=26)
+    before = (tmp_path / "cut.log").read_bytes()
+    run("cut")
+    after = (tmp_path / "cut.log").read_bytes()
+    assert after == (tmp_path / "whole.log").read_bytes()
+    assert len(before) < len(after)
+
+
 def test_two_callbacks_of_a_kind_keep_apart(tmp_path):
     class Counter(neuron.Callback):
         def __init__(self, add):
@@ -510,13 +546,14 @@ def test_a_metric_that_is_an_array_comes_back(tmp_path):
 
 
 def test_the_file_tells_what_it_is(tmp_path):
-    run = fit(tmp_path, total={"steps": 6})
+    run = fit(tmp_path, total={"steps": 6}, seed=3)
     import safetensors
 
     with safetensors.safe_open(tmp_path / "step-000000000006.safetensors", "np") as file:
         facts = json.loads(file.metadata()["neuron"])
         assert {"state.params.layers[0].weight", "history.steps.loss"} <= set(file.keys())
     assert facts["step"] == 6
+    assert facts["seed"] == 3
     assert facts["configuration"]["seed"]
     assert len(facts["digest"]) == 64
     assert run.history["loss"].shape == (6,)

@@ -25,6 +25,7 @@ class Snapshot:
     """A run at rest.
 
     - `state`, `frozen`, `optimizer`: trees, of which the arrays and the numbers are kept.
+    - `seed`: of its keys.
     - `step`: how many steps it has taken; `steps_per_epoch`: how the data is cut, 0 if unknown.
     - `fits`: how many fits came to their end before.
     - `ending`: whether the end of the last epoch is still to come, its validation interrupted.
@@ -38,6 +39,7 @@ class Snapshot:
     state: TrainState
     frozen: PyTree
     optimizer: PyTree
+    seed: int
     step: int
     steps_per_epoch: int
     fits: int
@@ -62,6 +64,7 @@ class Snapshot:
             leaves |= Leaves.of(getattr(self, name), name)
         facts = {
             "kind": "run",
+            "seed": self.seed,
             "step": self.step,
             "versions": versions(),
             "digest": digest(self.configuration),

@@ -5,6 +5,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from neuron.checkpoint import Path, Saved, Snapshot, described, newest, taken_apart
+from neuron.counters import number
 from neuron.data import DataLoader
 from neuron.trees import on_entry, paths
 
@@ -35,6 +36,7 @@ def captured(trainer: "Trainer") -> Snapshot:
         state=trainer.state,
         frozen=trainer._frozen,
         optimizer=trainer.optimizer,
+        seed=number(trainer._parts.seed),
         step=trainer.step,
         steps_per_epoch=trainer._place.steps_per_epoch,
         fits=trainer._fits,
