@@ -18,7 +18,7 @@ from neuron.counters import advance, words
 from neuron.metrics import Metric
 from neuron.objectives import Objective
 from neuron.run import Leaves, traced
-from neuron.step import Sums, evaluation_step, prediction_step, row_keys
+from neuron.step import Sums, evaluation_step, example_keys, prediction_step
 from neuron.trees import Static, arrays_of
 from neuron.types import Batch
 
@@ -28,11 +28,11 @@ BATCH_SIZE = 256
 # The last step that a schedule can tell from the one before.
 _LAST = (1 << 31) - 1
 
-# Cuts a number of batches in pieces; before the next one, it may wait for the last.
-Pieces = Callable[[int, Callable[[], object]], Iterable[tuple[int, int]]]
+# Cuts a number of batches in pieces; before the next one, it may wait for the last, if any.
+Pieces = Callable[[int, Callable[[], bool]], Iterable[tuple[int, int]]]
 
 
-def at_once(number: int, wait: Callable[[], object]) -> Iterable[tuple[int, int]]:
+def at_once(number: int, wait: Callable[[], bool]) -> Iterable[tuple[int, int]]:
     """All batches in one piece."""
     del wait
     return [(0, number)]
@@ -62,7 +62,14 @@ def evaluate(
     model, _, scoring, _ = parts
     static, arrays = Static(parts), arrays_of(parts)
     sums, places, before = [], [], 0
-    wait = lambda: jax.block_until_ready(sums[-1:])
+
+    def wait() -> bool:
+        """Whether there is a last piece, of which only its own batches are kept."""
+        if sums:
+            own, places[-1] = places[-1], slice(None)
+            sums[-1] = jax.tree.map(lambda leaf: np.array(np.asarray(leaf)[own]), sums[-1])
+        return bool(sums)
+
     for block, count in blocks:
         batches = -(-count // batch_size)
         for first, last in pieces(batches, wait):
@@ -178,7 +185,7 @@ def _predict(
     def outputs(arrays: Leaves, batch: Batch, place: Array, sample: Array, first: Array) -> PyTree:
         model, model_state, precision, transform, seed = static.combine(arrays)
         first_row = first + place.astype(jnp.uint32) * jnp.uint32(batch_size)
-        keys = row_keys(seed, sample, first_row, batch_size)
+        keys = example_keys(seed, sample, batch_size, first_row)
         return prediction_step(
             model, model_state, precision, transform, batch, keys, dropout=dropout
         )

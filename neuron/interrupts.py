@@ -60,6 +60,9 @@ class Interrupts:
             self._handle(number, frame)
         elif self._kept is None:
             self._kept, self._since = number, now
+        elif number == signal.SIGTERM:
+            # Both at once: it asks for more.
+            self._kept = number
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         handler = self._before[number]

@@ -42,19 +42,18 @@ class Pace:
     def __init__(self, work: int, look: Callable[[], None]):
         """**Arguments:**
 
-        - `work`: that of a batch, at most.
+        - `work`: that of a batch, as far as anybody knows: the first piece goes by it.
         - `look`: called before each piece.
         """
         self._slices, self.look = Slices(work), look
         self._under_way = 0
 
-    def __call__(self, number: int, wait: Callable[[], object]) -> Iterator[tuple[int, int]]:
+    def __call__(self, number: int, wait: Callable[[], bool]) -> Iterator[tuple[int, int]]:
         """The first batch of each piece of that many, and the one behind its last. `wait` waits
-        for the piece before."""
+        for the piece before, if this evaluation has had one, and says so."""
         first = 0
         while first < number:
-            wait()
-            self._slices.took(self._under_way)
+            self._slices.took(self._under_way if wait() else 0)
             self.look()
             last = min(number, first + self._slices.steps())
             self._under_way = last - first

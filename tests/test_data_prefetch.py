@@ -40,7 +40,7 @@ def test_no_more_is_made_ahead_than_was_said():
             asked.release()
             yield n
 
-    reader = Prefetched(items(), depth=2)
+    reader = Prefetched(items())
     for _ in range(2):
         assert asked.acquire(timeout=10)
     assert not asked.acquire(timeout=0.5)
@@ -255,3 +255,17 @@ def test_an_interrupt_in_the_reader_is_none_of_the_main_thread():
         trainer.fit(neuron.DataLoader(stream()), epochs=1)
     trainer.fit((x, y), steps=1)
     assert np.isfinite(trainer.model.weight).all()
+
+
+def test_what_has_ended_stays_so():
+    reader = Prefetched(iter_of(range(2)))
+    assert list(reader) == [0, 1]
+    assert next(reader, "end") == "end"
+    closed = Prefetched(iter_of(range(2)))
+    closed.close()
+    assert list(closed) in ([], [0])
+    assert next(closed, "end") == "end"
+
+
+def iter_of(items):
+    yield from items

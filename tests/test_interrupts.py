@@ -214,6 +214,15 @@ def test_what_arrives_twice_at_once_is_one():
     assert twice.reached == 1
 
 
+def test_of_two_that_come_at_once_the_one_that_ends_the_process_counts():
+    class Both(neuron.Callback):
+        def on_step_end(self, trainer, logs):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+
+    ends(signal.SIGTERM, trainer(Both()), (X, Y), steps=10)
+
+
 @each_signal
 def test_a_function_of_the_users_own_is_called_where_the_run_is_whole(handled_by, number):
     one, calls = None, []

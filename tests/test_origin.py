@@ -360,6 +360,41 @@ def test_rows_that_a_function_makes():
     assert "step == 3" in error.where.line
 
 
+def test_an_array_that_the_datas_function_keeps_may_be_to_blame():
+    class Make(eqx.Module):
+        kept: jax.Array
+
+        def __call__(self, step):
+            return self.kept[step], jnp.ones(8)
+
+    make = Make(jnp.ones((10, 8, 2)).at[3, 1, 1].set(jnp.nan))
+    model = neuron.Dense(2, key=jax.random.key(0))
+    where = error_of(model, neuron.DataLoader(make, steps_per_epoch=10)).where
+    assert "is not finite, which the data's function keeps" in where.detail
+
+
+def test_a_model_in_shards():
+    mesh = jax.make_mesh((1,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    cut = jax.sharding.PartitionSpec("rows")
+
+    def fault(x):
+        part = jax.shard_map(lambda x: jnp.log(x * 0), mesh=mesh, in_specs=cut, out_specs=cut)
+        return jnp.sum(part(x))
+
+    where = error_of(Net(fault)).where
+    assert (where.operation, where.layer) == ("shard_map", "heads.0")
+
+
+def test_what_goes_through_no_round_of_a_loop_was_born_before():
+    def fault(x):
+        born = jnp.log(jnp.sum(x) * 0)
+        return jax.lax.scan(lambda carry, y: (carry + y, None), born, jnp.zeros(0))[0]
+
+    where = error_of(Net(fault)).where
+    assert where.operation == "log"
+    assert "jnp.log(jnp.sum(x) * 0)" in where.line
+
+
 def test_a_failure_to_locate_hides_nothing(monkeypatch):
     def fails(*step):
         raise RuntimeError("of the search")

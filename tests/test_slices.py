@@ -47,9 +47,17 @@ def test_an_evaluation_is_cut_as_steps_are(monkeypatch):
     pace = Pace(10**12, lambda: looks.append(now[0]))
     pieces = []
     for _ in range(2):
-        for first, last in pace(300, lambda: waits.append(now[0])):
+        before = len(pieces)
+
+        def wait(before=before):
+            waits.append(now[0])
+            return len(pieces) > before
+
+        for first, last in pace(300, wait):
             pieces.append((first, last))
             now[0] += (last - first) / 1024
+        # Training goes on between the two, which teaches nothing of batches.
+        now[0] += 100
     first = [(0, 1), (1, 65), (65, 167), (167, 269), (269, 300)]
     assert pieces == [*first, (0, 102), (102, 204), (204, 300)]
     assert looks == waits

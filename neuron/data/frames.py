@@ -199,6 +199,9 @@ def _numbers(
 
 def _codes(call: str, series: Any, words: tuple[str, ...], name: Names) -> np.ndarray:
     nw = narwhals_for(call)
+    # An empty column may have no type of words at all.
+    if not len(series):
+        return np.zeros(0, np.int32)
     series = _as_words(series)
     known = series.is_in(list(words)).to_numpy()
     if not known.all():
@@ -207,8 +210,6 @@ def _codes(call: str, series: Any, words: tuple[str, ...], name: Names) -> np.nd
             f"`{call}` must have known categories in {series.name!r}; got {series[row]!r} in "
             f"{name(row)}, and there are {listed(words)}."
         )
-    if not len(series):
-        return np.zeros(0, np.int32)
     codes = series.replace_strict(list(words), list(range(len(words))), return_dtype=nw.Int32)
     return codes.to_numpy()
 

@@ -19,7 +19,7 @@ _END = object()
 
 
 class Prefetched(Iterator[Any]):
-    """The items of a generator, made in a background thread, at most `depth` of them ahead.
+    """The items of a generator, made in a background thread, at most two of them ahead.
 
     An error in the generator is raised, as it is, where its item was to come. The generator is
     closed in its thread.
@@ -29,20 +29,18 @@ class Prefetched(Iterator[Any]):
         self,
         items: Generator[Any, None, None],
         *,
-        depth: int = 2,
         then: Callable[[], None] = lambda: None,
         meanwhile: Callable[[], None] = lambda: None,
     ):
         """**Arguments:**
 
         - `items`: what is made ahead.
-        - `depth`: how many of them.
-        - `then`: called once the thread has ended.
+        - `then`: called once the thread has ended, or is left behind.
         - `meanwhile`: called ten times a second while an item is waited for.
         """
         self._items, self._then, self._meanwhile = items, then, meanwhile
         # The thread holds one more in its hand.
-        self._ready: queue.Queue[Any] = queue.Queue(maxsize=max(1, depth - 1))
+        self._ready: queue.Queue[Any] = queue.Queue(maxsize=1)
         self._closing, self._closed = threading.Event(), False
         settings = _settings()
         self._thread = threading.Thread(
@@ -59,6 +57,8 @@ class Prefetched(Iterator[Any]):
             try:
                 item = self._ready.get(timeout=0.1)
             except queue.Empty:
+                if self._closed:
+                    raise StopIteration from None
                 meanwhile()
                 continue
             if item is _END:
@@ -130,8 +130,8 @@ def is_interrupt(kind: type[BaseException] | None) -> bool:
 
 
 def _settings() -> list[AbstractContextManager[Any]]:
-    """JAX's settings as they are in this thread, to be entered in another one: `with
-    jax.enable_x64(True)` holds in its own alone."""
+    """Those of JAX's settings that decide types and random draws, as they are in this thread, to be
+    entered in another one: `with jax.enable_x64(True)` holds in its own alone."""
     now = jax.config
     return [
         jax.enable_x64(now.jax_enable_x64),  # pyright: ignore[reportAttributeAccessIssue]

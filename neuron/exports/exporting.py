@@ -8,13 +8,13 @@ from typing import Any
 
 import jax
 import jax.export
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from neuron.checkpoint import Path, encode, write
 from neuron.evaluation import BATCH_SIZE
 from neuron.exports.forward import (
+    any_keys,
     any_number,
     forward,
     refuse_draws,
@@ -75,9 +75,7 @@ def export(
     refuse_draws("export", model, call)
 
     def outputs(arrays: list[Array], rows: PyTree) -> PyTree:
-        number = jax.tree.leaves(rows)[0].shape[0]
-        keys = jnp.broadcast_to(jax.random.key(0, impl="threefry2x32"), (number,))
-        return call.function(arrays, rows, keys)
+        return call.function(arrays, rows, any_keys(jax.tree.leaves(rows)[0].shape[0]))
 
     arrays = list(call.arrays.values())
     programs = {

@@ -17,6 +17,9 @@ from neuron.trees import Static, as_device, on_entry, paths, refuse_unhashable
 from neuron.types import Batch, Model, ModelState
 
 
+_ARRAYS = Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
+
+
 class Forward(NamedTuple):
     """`function(arrays, rows, keys)` gives what `Trainer.predict` gives for the rows.
 
@@ -102,6 +105,11 @@ def refuse_nodes(call: str, treedef: Any) -> None:
         refuse_nodes(call, child)
 
 
+def any_keys(number: Any) -> Array:
+    """Keys for that many rows of a model whose outputs do not depend on them."""
+    return jnp.broadcast_to(jax.random.key(0, impl="threefry2x32"), (number,))
+
+
 def shown(tree: PyTree) -> str:
     """Shapes and types as errors have them: `float32[3]`, `(float32[8], int32[])`."""
     leaves, treedef = jtu.tree_flatten(tree)
@@ -113,7 +121,7 @@ class _Word:
     """A leaf that prints as its type and shape."""
 
     def __init__(self, leaf: Any):
-        array = isinstance(leaf, Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+        array = isinstance(leaf, _ARRAYS)
         self._text = f"{leaf.dtype}{list(leaf.shape)}" if array else type(leaf).__name__
 
     def __repr__(self) -> str:
@@ -127,8 +135,7 @@ def is_numeric(dtype: Any) -> bool:
 
 def _one_example(call: str, example: PyTree) -> PyTree:
     leaves, treedef = jtu.tree_flatten(example)
-    arrays = Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
-    if not leaves or not all(isinstance(x, arrays) and is_numeric(x.dtype) for x in leaves):
+    if not leaves or not all(isinstance(x, _ARRAYS) and is_numeric(x.dtype) for x in leaves):
         raise TypeError(
             f"`{call}(example)` must be one example's inputs, as arrays of numbers or "
             f"jax.ShapeDtypeStruct; got {shown(example)}."

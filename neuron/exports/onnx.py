@@ -16,7 +16,14 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import PyTree
 
 from neuron.checkpoint import Path, write
-from neuron.exports.forward import Forward, any_number, forward, refuse_draws, refuse_nodes
+from neuron.exports.forward import (
+    Forward,
+    any_keys,
+    any_number,
+    forward,
+    refuse_draws,
+    refuse_nodes,
+)
 from neuron.extras import extra
 from neuron.selection import dotted
 from neuron.types import Model, ModelState
@@ -109,7 +116,7 @@ def _by_operations(call: Forward, like: list[Any]) -> Callable[..., Any]:
     arrays = list(call.arrays.values())
 
     def outputs(*leaves: Any) -> list[Any]:
-        keys = jnp.broadcast_to(jax.random.key(0, impl="threefry2x32"), leaves[0].shape[:1])
+        keys = any_keys(leaves[0].shape[0])
         return jax.tree.leaves(call.function(arrays, treedef.unflatten(leaves), keys))
 
     closed = jax.make_jaxpr(outputs)(*like)
@@ -141,8 +148,8 @@ def _rows_to_try(call: Forward, example: PyTree) -> PyTree:
 
 
 def _outputs(call: Forward, rows: PyTree) -> PyTree:
-    keys = jnp.broadcast_to(jax.random.key(0, impl="threefry2x32"), (3,))
-    return jax.tree.map(np.asarray, call.function(list(call.arrays.values()), rows, keys))
+    found = call.function(list(call.arrays.values()), rows, any_keys(3))
+    return jax.tree.map(np.asarray, found)
 
 
 def _refuse_difference(onnxruntime: Any, content: bytes, rows: PyTree, wanted: PyTree) -> None:

@@ -17,7 +17,7 @@ from neuron.rows import Data, Delivered, Generated
 from neuron.run import traced
 from neuron.selection import dotted
 from neuron.state import TrainState
-from neuron.step import Task, loss_and_gradients
+from neuron.step import Task, loss_and_gradients, short_size
 from neuron.trees import arrays_of
 from neuron.types import Indices
 
@@ -65,8 +65,8 @@ def located(state: TrainState, task: Task, data: Data, indices: Indices) -> Orig
     - `indices`: its rows.
     """
     rows = np.asarray(indices)
-    short = task.cut.short
-    if short and state.model_state is not None and rows[short] < 0:
+    short = short_size(state, task)
+    if short and rows[short] < 0:
         rows = rows[:short]
     program, arguments = _traced(state, task, data, rows)
     loss, *grads = Trail().run(program, arguments)
@@ -149,7 +149,9 @@ def _origin(
     if birth.source is not None:
         room, name = birth.source
         part, _, rest = name.partition(".")
-        if room == "data":
+        if room == "data" and isinstance(data, Generated):
+            detail = f"{name} is not finite, which the data's function keeps"
+        elif room == "data":
             detail = f"The batch's {name} are not finite{_rows(data, task, indices, name)}"
         elif part == "params":
             detail = (
@@ -165,8 +167,6 @@ def _origin(
 
 def _rows(data: Data, task: Task, indices: Any, name: str) -> str:
     """In which rows."""
-    if isinstance(data, Generated):
-        return ""
     leaves = {dotted(path): leaf for path, leaf in jtu.tree_leaves_with_path(data)}
     places = indices[indices >= 0]
     rows = np.asarray(leaves[name][places]).reshape(len(places), -1)
@@ -184,7 +184,7 @@ def _listed(items: Sequence[Any] | np.ndarray) -> str:
 
 def _largest(params: PyTree) -> str | None:
     sizes = {
-        dotted(path): float(np.max(np.abs(np.asarray(leaf).astype(np.float64)), initial=0.0))
+        dotted(path): float(np.nanmax(np.abs(np.asarray(leaf).astype(np.float64)), initial=0.0))
         for path, leaf in jtu.tree_leaves_with_path(params)
         if not jnp.issubdtype(leaf.dtype, jnp.complexfloating)
     }

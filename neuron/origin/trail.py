@@ -77,6 +77,9 @@ class Trail:
         results = self._judged(here, inputs, _computed(equation, [i.value for i in inputs]))
         if name not in ("scan", "while") or all(result.birth is None for result in results):
             return results
+        # What goes through no round at all was born before.
+        if params.get("length") == 0:
+            return results
         return self._scan(here, inputs) if name == "scan" else self._while(here, inputs)
 
     def _judged(self, here: tuple, inputs: list[Seen], values: list[Any]) -> list[Seen]:
@@ -185,5 +188,7 @@ def _program(equation: JaxprEqn) -> ClosedJaxpr | None:
 
 
 def _computed(equation: JaxprEqn, values: list[Any]) -> list[Any]:
-    results = equation.primitive.bind(*values, **equation.params)
+    bound = equation.primitive.get_bind_params(equation.params)
+    with equation.ctx.manager:
+        results = equation.primitive.bind(*values, **bound)
     return list(results) if equation.primitive.multiple_results else [results]

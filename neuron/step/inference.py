@@ -4,10 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree, Shaped, UInt32
+from jaxtyping import Array, Bool, PyTree, Shaped
 
-from neuron.counters import fold_in, key_of
 from neuron.models import apply, batch_axis, for_inference, renewed
 from neuron.step.precision import in_precision, inputs_in_precision
 from neuron.step.sums import Scoring, Sums, example_keys, prepared, sums_of
@@ -50,12 +48,3 @@ def prediction_step(
 
     outputs = jax.vmap(predict, axis_name=batch_axis(model))(batch, keys)
     return outputs if precision is None else in_precision("float32", outputs)
-
-
-def row_keys(
-    seed: Words, sample: UInt32[Array, ""], first: UInt32[Array, ""], count: int
-) -> Shaped[Key, " batch"]:
-    """A key for each row of a batch: of the sample and the row, however rows are cut."""
-    key = fold_in(key_of(seed), sample)
-    rows = first + jnp.arange(count, dtype=jnp.uint32)
-    return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)

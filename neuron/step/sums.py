@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, PyTree, Shaped
+from jaxtyping import Array, Bool, PyTree, Shaped, UInt32
 
 from neuron.counters import fold_in, key_of
 from neuron.metrics import Metric
@@ -185,12 +185,14 @@ def prepared(transform: Callable[..., Any] | None, example: Batch, key: Key) -> 
     return made
 
 
-def example_keys(seed: Words, counter: Words, count: int) -> Shaped[Key, " batch"]:
-    """A key for each example of a batch: of its place, and of the counter of batches."""
+def example_keys(
+    seed: Words, counter: Words | UInt32[Array, ""], count: int, first: UInt32[Any, ""] | int = 0
+) -> Shaped[Key, " batch"]:
+    """A key for each example of a batch: of its place, from the first one on, and of a counter, of
+    batches or of samples."""
     key = fold_in(key_of(seed), counter)
-    return jax.vmap(lambda place: jax.random.fold_in(key, place))(
-        jnp.arange(count, dtype=jnp.uint32)
-    )
+    places = jnp.uint32(first) + jnp.arange(count, dtype=jnp.uint32)
+    return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
 
 
 @functools.lru_cache(maxsize=256)

@@ -31,16 +31,20 @@ def training_step(
 
     The new state, and the step's record: `loss`, the sums and weights behind it, and the logs.
     """
-    batch = batch_of(data, state.step, task.seed)
-    if state.model_state is None or task.cut.short == 0:
+    batch, short = batch_of(data, state.step, task.seed), short_size(state, task)
+    if not short:
         return _step(state, task, batch, indices)
-    # Padding must not enter the statistics of a model with state: a batch that has run out of
-    # rows is computed at its true size, in a branch of its own.
     return jax.lax.cond(
-        indices[task.cut.short] < 0,
-        lambda: _step(state, task, batch, indices[: task.cut.short]),
+        indices[short] < 0,
+        lambda: _step(state, task, batch, indices[:short]),
         lambda: _step(state, task, batch, indices),
     )
+
+
+def short_size(state: TrainState, task: Task) -> int:
+    """How many rows a batch has that has run out of them, where it is computed at that size; 0
+    where it is padded. Padding must not enter the statistics of a model with state."""
+    return 0 if state.model_state is None else task.cut.short
 
 
 def _step(

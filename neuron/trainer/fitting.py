@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from neuron.checkpoint import Path
+from neuron.checkpoint import Path, Saved
 from neuron.clock import Clock
 from neuron.data import DataLoader, Feed, Wanted, as_loader
 from neuron.demands import check_batches, wants_whole
@@ -34,27 +34,33 @@ def fit(
     resume_from: Path | None,
 ) -> None:
     """Trains to a goal; see `Trainer.fit`."""
-    clock = Clock()
-    loader = as_loader("Trainer.fit(loader)", loader)
-    loader.refuse_spent("Trainer.fit(loader)")
-    check(trainer, loader)
-    trainer._fitted = Fitted(weakref.ref(loader), 0)
-    resumed = None
-    if resume_from is not None:
-        resumed, done = resumed_from(trainer, loader, resume_from)
-        if done:
-            trainer._fits += 1
-            return
+    with Clock() as trainer.clock:
+        loader = as_loader("Trainer.fit(loader)", loader)
+        loader.refuse_spent("Trainer.fit(loader)")
+        check(trainer, loader)
+        trainer._fitted = Fitted(weakref.ref(loader), 0)
+        resumed, done = None, False
+        if resume_from is not None:
+            resumed, done = resumed_from(trainer, loader, resume_from)
+        if not done:
+            _train(trainer, loader, goal, held_out, resumed)
+    trainer._fits += 1
+
+
+def _train(
+    trainer: "Trainer", loader: DataLoader, goal: Goal, held_out: Any, resumed: Saved | None
+) -> None:
+    """Trains from where the trainer stands, or from a checkpoint that it has taken back."""
     trainer._columns = loader.columns
+    scoring, clock = trainer._parts.scoring, trainer.clock
     steps_of = loader.in_groups(trainer._parts.accumulate)
     microbatch = steps_of.batch_size // trainer._parts.accumulate
-    check_batches(trainer._parts.scoring, trainer.model, steps_of, microbatch)
+    check_batches(scoring, trainer.model, steps_of, microbatch)
     anew = loader.streamed and loader not in trainer._taken
     trainer._place.cut(steps_of.cut.steps_per_epoch, anew=anew)
     more, last_epoch = goal.more_from(trainer._place)
     trainer._fitted = Fitted(weakref.ref(loader), trainer._taken.get(loader, 0) - trainer.step)
     with contextlib.ExitStack() as stack:
-        trainer.clock = stack.enter_context(clock)
         validate = None
         if held_out is not None:
             with clock("validation"):
@@ -65,22 +71,21 @@ def fit(
         trainer.final_step = None if more is None else trainer.step + more
         trainer.stopped = None if resumed is None else resumed.stopped
         interrupts = stack.enter_context(Interrupts())
-        metrics, recorded = trainer._parts.scoring.metrics, run.program.record
-        with _under_way(trainer, loader, run):
-            drive(
-                trainer,
-                run,
-                feed,
-                trainer._place,
-                trainer._hooks,
-                interrupts,
-                epochs=last_epoch,
-                metrics={name: m for name, m in metrics.items() if name not in recorded},
-                task=lambda sampler: _task(trainer, steps_of, sampler),
-                validate=validate,
-                remembered=None if resumed is None else resumed.callbacks,
-            )
-    trainer._fits += 1
+        stack.enter_context(_under_way(trainer, loader, run))
+        recorded = run.program.record
+        drive(
+            trainer,
+            run,
+            feed,
+            trainer._place,
+            trainer._hooks,
+            interrupts,
+            epochs=last_epoch,
+            metrics={name: m for name, m in scoring.metrics.items() if name not in recorded},
+            task=lambda sampler: _task(trainer, steps_of, sampler),
+            validate=validate,
+            remembered=None if resumed is None else resumed.callbacks,
+        )
 
 
 @contextlib.contextmanager
