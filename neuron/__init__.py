@@ -78,6 +78,7 @@ from neuron.optimizers import AdamW as AdamW
 from neuron.optimizers import Clipped as Clipped
 from neuron.optimizers import Optimizer as Optimizer
 from neuron.origin import Origin as Origin
+from neuron.population import Population as Population
 from neuron.preprocessing import MinMax as MinMax
 from neuron.preprocessing import OneHot as OneHot
 from neuron.preprocessing import Preprocessed as Preprocessed

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from neuron.callbacks import Hooks, Logs
 from neuron.data import Feed
-from neuron.errors import NonFiniteLossError
 from neuron.evaluation import computed
 from neuron.interrupts import Interrupts
 from neuron.metrics import Metric
-from neuron.origin import located
 from neuron.place import Place
-from neuron.run import Run
+from neuron.run import UnderWay
 from neuron.samplers import Sampler
 from neuron.slices import Pace, Slices
 from neuron.step import Task
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 def drive(
     trainer: "Trainer",
-    run: Run,
+    run: UnderWay,
     feed: Feed,
     place: Place,
     hooks: Hooks,
@@ -51,8 +49,8 @@ def drive(
     - `validate`: evaluates the held-out rows, where there are any.
     - `remembered`: by the callbacks, where the fit goes on from a checkpoint.
     """
-    slices, optimizer = Slices(run.program.work), trainer.optimizer
-    pace = Pace(run.program.work, interrupts.check)
+    slices, optimizer = Slices(run.work), trainer.optimizer
+    pace = Pace(run.work, interrupts.check)
     by_epoch = validate or metrics or hooks.on("on_epoch_begin") or hooks.on("on_epoch_end")
     hooks.call("on_fit_begin", trainer)
     if remembered is not None:
@@ -99,7 +97,7 @@ def _end_look(trainer: "Trainer", hooks: Hooks) -> None:
 
 
 def _advance(
-    trainer: "Trainer", run: Run, feed: Feed, place: Place, slices: Slices, most: int
+    trainer: "Trainer", run: UnderWay, feed: Feed, place: Place, slices: Slices, most: int
 ) -> None:
     """Some steps of the program, and what they recorded."""
     steps = min(most, slices.steps())
@@ -120,8 +118,7 @@ def _advance(
         place.end_epoch()
         run.state = place.put_into(run.state)
     if taken < steps:
-        loss = float(records["loss"][taken])
-        raise NonFiniteLossError(place.step, loss, lambda: located(*run.next_step()))
+        trainer._halted(run, records["loss"][taken:])
 
 
 def _end_epoch(

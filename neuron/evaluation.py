@@ -5,22 +5,23 @@ One program serves any number of rows, and nothing here changes a run's state.
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, PyTree, UInt32
 
 from neuron.convolutions import for_loops
 from neuron.counters import advance, words
+from neuron.members import members_of, over_members, stacked
 from neuron.metrics import Metric
 from neuron.objectives import Objective
 from neuron.run import Leaves, traced
-from neuron.step import Sums, evaluation_step, example_keys, prediction_step
+from neuron.step import Scoring, Sums, evaluation_step, example_keys, prediction_step
 from neuron.trees import Static, arrays_of
-from neuron.types import Batch
+from neuron.types import Batch, Model, ModelState
 
 
 # How many rows are computed together where nobody says.
@@ -38,29 +39,40 @@ def at_once(number: int, wait: Callable[[], bool]) -> Iterable[tuple[int, int]]:
     return [(0, number)]
 
 
+class Scored(NamedTuple):
+    """What is scored, and by what: a model, its state, the scoring and the seed of the keys."""
+
+    model: Model
+    model_state: ModelState
+    scoring: Scoring
+    seed: UInt32[Array | np.ndarray, "..."]
+
+
 def evaluate(
-    parts: Any,
+    parts: Scored,
     batch_size: int,
     blocks: Iterable[tuple[Batch, int]],
     step: int,
     pieces: Pieces = at_once,
+    like: Scored | None = None,
 ) -> dict[str, Any]:
     """The loss, what is logged beside it and the metrics, over blocks of rows (see `data.blocks`).
     Sums are added up in double precision.
 
     **Arguments:**
 
-    - `parts`: the model, its state, the scoring and the seed of the keys.
     - `step`: of the run, for an objective with schedules.
     - `pieces`: cuts the batches of a block, for whoever must look in between; the results are the
         same.
+    - `like`: the parts of one member, where the arrays of `parts` are those of many, members first;
+        what all have in common has no such axis.
 
     **Returns:**
 
-    Numbers by name; arrays for metrics that are no single number.
+    Numbers by name; arrays for metrics that are no single number, and of many members.
     """
-    model, _, scoring, _ = parts
-    static, arrays = Static(parts), arrays_of(parts)
+    static, arrays = Static(parts if like is None else like), arrays_of(parts)
+    many = () if like is None else stacked(arrays_of(like), arrays)
     sums, places, before = [], [], 0
 
     def wait() -> bool:
@@ -74,12 +86,24 @@ def evaluate(
         batches = -(-count // batch_size)
         for first, last in pieces(batches, wait):
             numbers = np.array([count, first, last], np.int32)
-            sums.append(_evaluate(static, batch_size, arrays, block, numbers, words(before)))
+            sums.append(_evaluate(static, batch_size, many, arrays, block, numbers, words(before)))
             places.append(slice(first, last))
         before += batches
     # The batches of all pieces, one behind the other, without the places that a piece left empty.
     joined = lambda *all: np.concatenate([a[part] for a, part in zip(all, places, strict=True)])
     every: Sums = jax.tree.map(joined, *jax.device_get(sums))
+    if like is None:
+        return _finished(parts, every, step)
+    values = [
+        _finished(static.combine(member), jax.tree.map(lambda leaf: leaf[:, place], every), step)  # noqa: B023
+        for place, member in enumerate(members_of(arrays, many))
+    ]
+    return {name: np.stack([np.asarray(one[name]) for one in values]) for name in values[0]}
+
+
+def _finished(parts: Scored, every: Sums, step: int) -> dict[str, Any]:
+    """The values of one model, of its batches' sums."""
+    model, _, scoring, _ = parts
     double = lambda batches: np.sum(batches, axis=0, dtype=np.float64)
     totals = {name: _merged(scoring.metrics[name], t) for name, t in every.metrics.items()}
     kept = (model, scoring)
@@ -134,23 +158,37 @@ def _values(
     return {"loss": loss} | objective.parts(mean) | penalties | metrics
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _evaluate(
-    static: Static, batch_size: int, arrays: Leaves, block: Batch, numbers: Array, start: Array
+    static: Static,
+    batch_size: int,
+    many: tuple[bool, ...],
+    arrays: Leaves,
+    block: Batch,
+    numbers: Array,
+    start: Array,
 ) -> Sums:
     count, first, last = numbers
 
     def sums(arrays: Leaves, batch: Batch, place: Array) -> Sums:
-        model, model_state, scoring, seed = static.combine(arrays)
         present = place * batch_size + jnp.arange(batch_size, dtype=jnp.int32) < count
         position = advance(start, place.astype(jnp.uint32))
-        return evaluation_step(model, model_state, scoring, batch, present, seed, position)
+
+        def one(arrays: Leaves) -> Sums:
+            model, model_state, scoring, seed = static.combine(arrays)
+            return evaluation_step(model, model_state, scoring, batch, present, seed, position)
+
+        return over_members(one, arrays, many)
 
     return _over_batches(sums, arrays, block, batch_size, (first, last))
 
 
 def predict(
-    parts: Any, batch_size: int, blocks: Iterable[tuple[Batch, int]], sample: int | None = None
+    parts: Any,
+    batch_size: int,
+    blocks: Iterable[tuple[Batch, int]],
+    sample: int | None = None,
+    like: Any = None,
 ) -> PyTree:
     """Outputs for blocks of rows, rows first, on the host.
 
@@ -159,36 +197,52 @@ def predict(
     - `parts`: the model, its state, the precision to compute in, what the data does to each example
         first, and the seed of the keys.
     - `sample`: which draw to make with dropout on; `None` for inference.
+    - `like`: as for `evaluate`: rows first, then members.
     """
-    static, arrays = Static(parts), arrays_of(parts)
+    static, arrays = Static(parts if like is None else like), arrays_of(parts)
+    many = () if like is None else stacked(arrays_of(like), arrays)
     outputs, first = [], 0
     for block, count in blocks:
         numbers = np.array([count, sample or 0, first], np.uint32)
         dropout = sample is not None
-        outputs.append(_predict(static, batch_size, dropout, arrays, block, numbers))
+        outputs.append(_predict(static, batch_size, dropout, many, arrays, block, numbers))
         first += count
 
     def joined(*pieces: Array) -> np.ndarray:
         # Only the last block is filled up, so the rows that count are the first ones of all.
-        flat = [np.asarray(piece).reshape(-1, *piece.shape[2:]) for piece in pieces]
+        hosted = map(np.asarray, pieces)
+        if many:
+            # From (batches, members, rows of a batch, ...).
+            hosted = (np.moveaxis(piece, 1, 2) for piece in hosted)
+        flat = [piece.reshape(-1, *piece.shape[2:]) for piece in hosted]
         return np.concatenate(flat)[:first]
 
     return jax.tree.map(joined, *outputs)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _predict(
-    static: Static, batch_size: int, dropout: bool, arrays: Leaves, block: Batch, numbers: Array
+    static: Static,
+    batch_size: int,
+    dropout: bool,
+    many: tuple[bool, ...],
+    arrays: Leaves,
+    block: Batch,
+    numbers: Array,
 ) -> PyTree:
     count, sample, first = numbers
 
     def outputs(arrays: Leaves, batch: Batch, place: Array, sample: Array, first: Array) -> PyTree:
-        model, model_state, precision, transform, seed = static.combine(arrays)
         first_row = first + place.astype(jnp.uint32) * jnp.uint32(batch_size)
-        keys = example_keys(seed, sample, batch_size, first_row)
-        return prediction_step(
-            model, model_state, precision, transform, batch, keys, dropout=dropout
-        )
+
+        def one(arrays: Leaves) -> PyTree:
+            model, model_state, precision, transform, seed = static.combine(arrays)
+            keys = example_keys(seed, sample, batch_size, first_row)
+            return prediction_step(
+                model, model_state, precision, transform, batch, keys, dropout=dropout
+            )
+
+        return over_members(one, arrays, many)
 
     used = (count.astype(jnp.int32) + batch_size - 1) // batch_size
     bounds = jnp.zeros_like(used), used

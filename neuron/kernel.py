@@ -47,11 +47,17 @@ _ARITHMETIC = """
 _PLAIN = frozenset((_STRUCTURE + _ARITHMETIC).split())
 
 
-def fits_one_kernel(step: Jaxpr, device: Device) -> bool:
-    """Whether a loop over this step is worth compiling as one kernel, and likely to compile."""
+def fits_one_kernel(step: Jaxpr, device: Device, *, loops: bool = False) -> bool:
+    """Whether a loop over this step is worth compiling as one kernel, and likely to compile.
+
+    **Arguments:**
+
+    - `loops`: whether the step may have loops of its own.
+    """
     if device.platform != "cpu" or work(step) > _SMALL:
         return False
-    return all(e.primitive.name in _PLAIN and not _calls_library(e) for e in equations(step))
+    plain = _PLAIN | {"scan"} if loops else _PLAIN
+    return all(e.primitive.name in plain and not _calls_library(e) for e in equations(step))
 
 
 def as_one_kernel(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -117,11 +123,11 @@ def _is_jaxpr(value: Any) -> bool:
 
 
 def _cost(equation: JaxprEqn) -> int:
-    outputs = sum(math.prod(_shape(variable)) for variable in equation.outvars)
+    outputs = sum(math.prod(shape_of(variable)) for variable in equation.outvars)
     if equation.primitive.name == "dot_general":
         return 2 * outputs * math.prod(_product_sizes(equation)[2])
     if equation.primitive.name == "conv_general_dilated":
-        return 2 * outputs * math.prod(_shape(equation.invars[1])[1:])
+        return 2 * outputs * math.prod(shape_of(equation.invars[1])[1:])
     return outputs
 
 
@@ -136,12 +142,13 @@ def _calls_library(equation: JaxprEqn) -> bool:
 def _product_sizes(equation: JaxprEqn) -> tuple[list[int], list[int], list[int]]:
     """The sizes of a product's batch axes, of its two free sides, and of what it sums over."""
     (left_sum, _), (left_batch, _) = equation.params["dimension_numbers"]
-    left, right = map(_shape, equation.invars)
+    left, right = map(shape_of, equation.invars)
     batch = [left[axis] for axis in left_batch]
     contracted = [left[axis] for axis in left_sum]
     shared = math.prod(batch) * math.prod(contracted)
     return batch, [math.prod(left) // shared, math.prod(right) // shared], contracted
 
 
-def _shape(variable: Any) -> tuple[int, ...]:
+def shape_of(variable: Any) -> tuple[int, ...]:
+    """The shape of an equation's input or output."""
     return getattr(variable.aval, "shape", ())

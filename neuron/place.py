@@ -58,7 +58,7 @@ class Place:
             state,
             epoch=words(self.epoch),
             position=np.array(self.position, np.uint32),
-            stopped=np.zeros((), bool),
+            stopped=np.zeros(np.shape(state.stopped), bool),
         )
 
     @property

@@ -19,6 +19,9 @@ class TrainState(eqx.Module):
     epoch began. `step` counts from the run's start; `epoch` and `position` say which batch comes
     next; `skipped` counts the updates that were dropped for not being finite; `stopped` is set by
     the step that refused such an update, and keeps what is queued behind it from running.
+
+    Of many runs at once each array has the members first, but for the counters `step`, `epoch` and
+    `position`, which they share.
     """
 
     params: Params
@@ -29,8 +32,8 @@ class TrainState(eqx.Module):
     step: Words
     epoch: Words
     position: UInt32[Array | np.ndarray, ""]
-    skipped: Words
-    stopped: Bool[Array | np.ndarray, ""]
+    skipped: UInt32[Array | np.ndarray, "..."]
+    stopped: Bool[Array | np.ndarray, "..."]
 
     def changed(
         self,

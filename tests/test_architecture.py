@@ -15,11 +15,11 @@ GROUND = {
     "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models",
     "objectives", "optimizers", "rows", "samplers", "selection", "state", "kernel", "convolutions",
     "step", "run",
-    "evaluation", "summaries", "labels", "hyperparameters",
+    "evaluation", "summaries", "labels", "hyperparameters", "members",
 }  # fmt: skip
 UPPER = {
     "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
-    "trainer", "finder", "demands", "splits", "preprocessing", "clock", "exports", "origin", "extras",
+    "trainer", "finder", "population", "demands", "splits", "preprocessing", "clock", "exports", "origin", "extras",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers", "exports"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.

@@ -399,7 +399,7 @@ def test_a_failure_to_locate_hides_nothing(monkeypatch):
     def fails(*step):
         raise RuntimeError("of the search")
 
-    monkeypatch.setattr("neuron.driving.located", fails)
+    monkeypatch.setattr("neuron.trainer.trainer.located", fails)
     error = error_of(Net(log))
     assert (error.step, error.where) == (0, None)
     assert "of the search" in error.__notes__[0]

@@ -35,6 +35,8 @@ class Callback:
     # the least; `None` takes what comes: a call whenever the host looks anyway, a few times a
     # second.
     every: int | None = 1
+    # Whether it can look at a population, where logs and weights have a first axis for the members.
+    for_members: bool = True
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
         """Before the first step of a fit."""

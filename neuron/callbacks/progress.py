@@ -4,6 +4,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neuron.callbacks.callback import Callback, Logs
 from neuron.types import whole_number
 
@@ -33,7 +35,7 @@ class ProgressBar(Callback):
         self._first = trainer.step
 
     def on_step_end(self, trainer: "Trainer", logs: Logs) -> None:
-        self._bar.set_postfix_str(f"loss {logs['loss']:.4g}", refresh=False)
+        self._bar.set_postfix_str(numbers({"loss": logs["loss"]}), refresh=False)
         self._bar.update(trainer.step - self._first - self._bar.n)
 
     def on_fit_end(self, trainer: "Trainer") -> None:
@@ -105,5 +107,13 @@ class Lines:
 
 def numbers(logs: Logs) -> str:
     """One line of what is a number."""
-    values = {name: value for name, value in logs.items() if isinstance(value, int | float)}
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    values = {name: value for name, value in logs.items() if np.ndim(value) <= 1}
+    return "  ".join(f"{name} {_number(value)}" for name, value in values.items())
+
+
+def _number(value: Any) -> str:
+    """A number; of many, from the least to the largest."""
+    if not np.ndim(value):
+        return f"{value:.4g}"
+    there = value[np.isfinite(value)]
+    return f"{there.min():.4g} to {there.max():.4g}" if there.size else "nan"

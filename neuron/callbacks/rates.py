@@ -20,6 +20,8 @@ class ReduceLROnPlateau(Callback):
     are all multiplied, and keep their ratios down to `min_learning_rate`.
     """
 
+    for_members = False
+
     def __init__(
         self,
         monitor: str | None = None,
@@ -95,6 +97,8 @@ class ReduceLROnPlateau(Callback):
 
 class LearningRateLogger(Callback):
     """A line of the learning rate, through the logger named `neuron`, wherever it has changed."""
+
+    for_members = False
 
     def __init__(self, every: int | None = None):
         """**Arguments:**

@@ -15,7 +15,7 @@ class Column:
     """An array that grows: twice as large each time it is full."""
 
     def __init__(self, dtype: np.dtype, values: Sequence[Number] | np.ndarray = ()):
-        self._buffer = np.empty(1024, dtype)
+        self._buffer = np.empty((1024, *np.asarray(values).shape[1:]), dtype)
         self._length = 0
         self.extend(values)
 
@@ -23,7 +23,8 @@ class Column:
         """Adds values behind those that are there."""
         end = self._length + len(values)
         if end > len(self._buffer):
-            grown = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)
+            longer = max(end, 2 * len(self._buffer))
+            grown = np.empty((longer, *self._buffer.shape[1:]), self._buffer.dtype)
             grown[: self._length] = self.values
             self._buffer = grown
         self._buffer[self._length : end] = values

@@ -50,9 +50,14 @@ def epochs_of(
     table |= {"seconds": seconds[0] - seconds[1]}
     return [
         {"epoch": int(number), "step": int(end + before[place])}
-        | {name: values[place].item() for name, values in table.items()}
+        | {name: _plain(values[place]) for name, values in table.items()}
         for place, (number, end) in enumerate(zip(numbers, ends, strict=True))
     ]
+
+
+def _plain(value: Any) -> Any:
+    """A number as Python's; of many runs at once, an array of theirs."""
+    return value if np.ndim(value) else value.item()
 
 
 def _values(
@@ -71,7 +76,8 @@ def _values(
 
     def summed(values: np.ndarray) -> np.ndarray:
         # Of the float64 slices [start, end): `reduceat` sums between given places.
-        return np.add.reduceat(np.append(values.astype(np.float64), 0), places)[::2]
+        rows = np.concatenate([values.astype(np.float64), np.zeros((1, *values.shape[1:]))])
+        return np.add.reduceat(rows, places, axis=0)[::2]
 
     def averaged(name: str) -> np.ndarray:
         weight = recorded["loss_examples"]
@@ -84,7 +90,7 @@ def _values(
             table["loss"] = table["loss"] + averaged("loss_penalty")
         for name in (n for n in recorded if not is_behind(n) and n not in table):
             if name == "skipped":
-                table[name] = summed(recorded[name]).astype(np.int64)
+                table[name] = summed(np.nan_to_num(recorded[name])).astype(np.int64)
             elif is_rate(name) or name in metrics:
                 table[name] = recorded[name][ends - 1 - first]
             else:

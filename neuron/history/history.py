@@ -63,7 +63,7 @@ class History:
         """Appends what the steps from this one on recorded, which took `seconds`."""
         taken = len(next(iter(columns.values())))
         for name, values in columns.items():
-            self._columns.setdefault(name, Column(values.dtype)).extend(values)
+            self._columns.setdefault(name, Column(values.dtype, values[:0])).extend(values)
         first, self._steps = self._steps, self._steps + taken
         self._clock["steps"].extend([self._steps])
         self._clock["seconds"].extend([self._clock["seconds"].values[-1] + seconds])
@@ -81,12 +81,13 @@ class History:
 
     def last(self) -> Row:
         """What the last step recorded."""
-        return {name: float(self._columns[name].values[-1]) for name in self.names}
+        rows = {name: self._columns[name].values[-1] for name in self.names}
+        return {name: row if np.ndim(row) else float(row) for name, row in rows.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.names:
             raise KeyError(f"`history[{name!r}]` is not recorded; there are {self.names}.")
-        return self._columns[name].values
+        return self._columns[name].values.T
 
     def __len__(self) -> int:
         """How many steps are recorded."""
@@ -148,7 +149,7 @@ class History:
         content = json.loads(source.read_text() if isinstance(source, pathlib.Path) else source)
         history = cls()
         for name, column in content["steps"].items():
-            values = np.array([float(v) for v in column["values"]], np.dtype(column["dtype"]))
+            values = np.array(from_portable(column["values"]), np.dtype(column["dtype"]))
             history._columns[name] = Column(values.dtype, values)
             history._steps = len(values)
         history._rows = [

@@ -1,8 +1,13 @@
 """Many steps in one program: the compiled loop over `step`."""
 
 from neuron.run.loop import CAPACITY as CAPACITY
+from neuron.run.members import Members as Members
 from neuron.run.program import Leaves as Leaves
 from neuron.run.program import ready as ready
 from neuron.run.program import traced as traced
 from neuron.run.run import Run as Run
 from neuron.run.run import copied as copied
+
+
+# What is driven.
+UnderWay = Run | Members

@@ -30,7 +30,7 @@ def loop(
 ) -> tuple[Leaves, Records, Int[Array, ""]]:
     """Up to `count` steps: the state after them, what they recorded, and how many were taken."""
     block = max(1, min(BLOCK, (1 << 15) // program.cut.batch_size))
-    inner = _take_steps(program)
+    inner = take_steps_of(program)
     if one_kernel:
         inner = as_one_kernel(inner)
 
@@ -54,7 +54,10 @@ def loop(
     return state, records, taken
 
 
-def _take_steps(program: Program) -> Callable[..., Any]:
+def take_steps_of(program: Program) -> Callable[..., Any]:
+    """A function of the leaves of state, task and data, of the indices of some steps, and of how
+    many of these to take: how many were taken, the state after them, and their records."""
+
     def take_steps(state, task, data, indices, limit):
         end = jnp.minimum(limit, len(indices))
         records = {

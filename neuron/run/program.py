@@ -37,7 +37,7 @@ class Program:
         self.cut = task.cut
         indices = jax.ShapeDtypeStruct((self.cut.batch_size,), jnp.int32)
         step, (_, record) = traced(self._on_leaves, *shapes, indices)
-        self._step = for_loops(step)
+        self.traced = for_loops(step)
         self.record = dict(sorted(record.items()))
         # One buffer a type, a column a name: each write into a buffer is a kernel of its own.
         self.columns: dict[Any, list[str]] = {}
@@ -58,7 +58,7 @@ class Program:
 
     def step(self, state: Leaves, task: Leaves, data: Leaves, indices: Indices):
         """The traced step on flat arrays: the user's code is not traced again."""
-        flat = jaxpr_as_fun(self._step)(*state, *task, *data, indices)
+        flat = jaxpr_as_fun(self.traced)(*state, *task, *data, indices)
         return flat[: len(state)], dict(zip(self.record, flat[len(state) :], strict=True))
 
     def draw(self, state: Leaves, task: Leaves, count: int) -> Array:

@@ -1,6 +1,6 @@
 """A run under way: a program, its arrays, and the loop over its steps."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,16 @@ class Run:
         columns = self.program.columns.items()
         empty = {dtype: np.zeros((CAPACITY + BLOCK, len(names)), dtype) for dtype, names in columns}
         self._records = jax.device_put(empty, self._device, may_alias=False)
+
+    @property
+    def work(self) -> int:
+        """What a step costs, in scalar operations, roughly."""
+        return self.program.work
+
+    @property
+    def recorded(self) -> Collection[str]:
+        """The names of what each step records."""
+        return self.program.record
 
     @property
     def state(self) -> TrainState:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt32
 
 from neuron.counters import as_count
 from neuron.objectives import Objective, Parts
@@ -15,7 +17,7 @@ from neuron.samplers import Sampler
 from neuron.state import TrainState
 from neuron.step.accumulation import Chunk, sums_alone, sums_and_pullback
 from neuron.step.sums import Scoring, Sums, example_keys, sums_of
-from neuron.types import Batch, Indices, Model, ModelState, Number, Params, Scalar, Words
+from neuron.types import Batch, Indices, Model, ModelState, Number, Params, Scalar
 
 
 Record = dict[str, Scalar]
@@ -24,7 +26,8 @@ Record = dict[str, Scalar]
 class Task(eqx.Module):
     """What a step reads and leaves as it is: the model's other part, and how to train it.
 
-    A step takes its rows in microbatches of `microbatch`.
+    A step takes its rows in microbatches of `microbatch`. Of many runs at once, what differs has
+    the members first.
     """
 
     frozen: Model
@@ -32,7 +35,7 @@ class Task(eqx.Module):
     optimizer: Optimizer
     average: Number | None
     sampler: Sampler
-    seed: Words
+    seed: UInt32[Array | np.ndarray, "..."]
     cut: Cut = eqx.field(static=True)
     microbatch: int = eqx.field(static=True)
     skip_nonfinite: bool = eqx.field(static=True)

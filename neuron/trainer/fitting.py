@@ -14,12 +14,9 @@ from neuron.driving import drive
 from neuron.errors import NonFiniteLossError
 from neuron.interrupts import Interrupts
 from neuron.place import Goal
-from neuron.run import Run, copied, ready
-from neuron.samplers import Sampler
-from neuron.step import Task
+from neuron.run import UnderWay
 from neuron.trainer.held_out import check, check_of, validation
 from neuron.trainer.resuming import Fitted, resumed_from
-from neuron.trees import on_entry
 
 
 if TYPE_CHECKING:
@@ -55,11 +52,12 @@ def _train(
     scoring, clock = trainer._parts.scoring, trainer.clock
     steps_of = loader.in_groups(trainer._parts.accumulate)
     microbatch = steps_of.batch_size // trainer._parts.accumulate
-    check_batches(scoring, trainer.model, steps_of, microbatch)
+    check_batches(scoring, trainer._first.model, steps_of, microbatch)
     anew = loader.streamed and loader not in trainer._taken
     trainer._place.cut(steps_of.cut.steps_per_epoch, anew=anew)
     more, last_epoch = goal.more_from(trainer._place)
     trainer._fitted = Fitted(weakref.ref(loader), trainer._taken.get(loader, 0) - trainer.step)
+    trainer._begins(anew=resumed is None)
     with contextlib.ExitStack() as stack:
         validate = None
         if held_out is not None:
@@ -72,7 +70,7 @@ def _train(
         trainer.stopped = None if resumed is None else resumed.stopped
         interrupts = stack.enter_context(Interrupts())
         stack.enter_context(_under_way(trainer, loader, run))
-        recorded = run.program.record
+        recorded = run.recorded
         drive(
             trainer,
             run,
@@ -82,14 +80,14 @@ def _train(
             interrupts,
             epochs=last_epoch,
             metrics={name: m for name, m in scoring.metrics.items() if name not in recorded},
-            task=lambda sampler: _task(trainer, steps_of, sampler),
+            task=lambda sampler: trainer._task(steps_of, sampler),
             validate=validate,
             remembered=None if resumed is None else resumed.callbacks,
         )
 
 
 @contextlib.contextmanager
-def _under_way(trainer: "Trainer", loader: DataLoader, run: Run) -> Iterator[None]:
+def _under_way(trainer: "Trainer", loader: DataLoader, run: UnderWay) -> Iterator[None]:
     """The trainer's state is the run's; however that ends, the state is kept and the callbacks are
     told."""
     assert trainer._fitted is not None
@@ -117,39 +115,16 @@ def _feed(trainer: "Trainer", loader: DataLoader, steps_of: DataLoader, more: in
             steps=more if more is None else max(1, more),
             check=check_of(trainer, loader),
             taken=trainer._taken.get(loader, 0),
-            whole=wants_whole(trainer._parts.scoring, trainer.model_state),
+            whole=wants_whole(trainer._parts.scoring, trainer._first.model_state),
         )
     )
 
 
-def _begun(trainer: "Trainer", steps_of: DataLoader, feed: Feed) -> Run:
+def _begun(trainer: "Trainer", steps_of: DataLoader, feed: Feed) -> UnderWay:
     """A run from where the trainer stands."""
     with trainer.clock("input"):
         some = feed.left > 0 or feed.renew(lambda: None)
     if not some:
         raise ValueError("`Trainer.fit(loader)` must have at least one batch; got none.")
-    task = _task(trainer, steps_of, feed.sampler)
-    state = on_entry(trainer._place.put_into(trainer._state), trainer._parts.device)
-    state = ready(state, task, feed.data)
     saved, trainer._metrics_of = trainer._metrics_of, None
-    if saved is not None:
-        state = dataclasses.replace(state, metrics=saved.metrics(state.metrics))
-    # Buffers are donated from here on; the copy leaves alone what the user may still hold.
-    return Run(copied(on_entry(state, trainer._parts.device)), task, feed.data)
-
-
-def _task(trainer: "Trainer", steps_of: DataLoader, sampler: Sampler) -> Task:
-    return on_entry(
-        Task(
-            frozen=trainer._frozen,
-            scoring=trainer._parts.scored(steps_of),
-            optimizer=trainer.optimizer,
-            average=trainer._parts.average,
-            sampler=sampler,
-            seed=trainer._parts.seed,
-            cut=steps_of.cut,
-            microbatch=steps_of.cut.batch_size // trainer._parts.accumulate,
-            skip_nonfinite=trainer._parts.nonfinite == "skip",
-        ),
-        trainer._parts.device,
-    )
+    return trainer._begin(trainer._task(steps_of, feed.sampler), feed.data, saved)

@@ -68,17 +68,17 @@ def scores(trainer: "Trainer", held: HeldOut, pace: Pace | None = None) -> Logs:
 def _scores(
     trainer: "Trainer", held: HeldOut, blocks: Iterable[tuple[Batch, int]], pace: Pace | None
 ) -> Logs:
-    scoring = trainer._parts.scored(held.loader)
-    parts = (trainer.model, trainer.model_state, scoring, trainer._parts.seed)
-    blocks = whole_blocks(scoring, blocks, held.batch_size)
+    scored, like = trainer._scored(held.loader)
+    blocks = whole_blocks(scored.scoring, blocks, held.batch_size)
     pieces = at_once if pace is None else pace
-    return evaluate(parts, held.batch_size, blocks, trainer.step, pieces)
+    return evaluate(scored, held.batch_size, blocks, trainer.step, pieces, like)
 
 
 def check(trainer: "Trainer", loader: DataLoader) -> None:
     """Refuses data that the model, the loss or the metrics can not take; looks once at each."""
     if loader not in trainer._checked:
-        trainer._parts.scored(loader).check(trainer.model, trainer.model_state, loader.sample())
+        first = trainer._first
+        trainer._parts.scored(loader).check(first.model, first.model_state, loader.sample())
         trainer._checked.add(loader)
 
 
@@ -87,5 +87,6 @@ def check_of(trainer: "Trainer", loader: DataLoader) -> Callable[[Batch], None]:
     alone: of that, `check` has looked at some."""
     if loader.transform is not None:
         return accepted
-    model, model_state, scoring = trainer.model, trainer.model_state, trainer._parts.scoring
+    model, model_state = trainer._first.model, trainer._first.model_state
+    scoring = trainer._parts.scoring
     return lambda rows: scoring.check(model, model_state, rows)

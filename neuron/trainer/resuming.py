@@ -57,7 +57,7 @@ def put_back(trainer: "Trainer", saved: Saved) -> None:
 
     - `CheckpointError` for what does not fit.
     """
-    history = trainer._parts.history()
+    history = trainer._new_history()
     with taken_apart(saved.shown):
         history.load_state_dict(saved.history)
     state = on_entry(saved.state(trainer._state), trainer._parts.device)
@@ -94,7 +94,7 @@ def _configuration(trainer: "Trainer") -> dict[str, str]:
     """The parts as text: where they differ, a run is another one."""
     given, scoring, fitted = trainer._parts, trainer._parts.scoring, trainer._fitted
     parts = {
-        "model": described(trainer.model, contents=False),
+        "model": described(trainer._first.model, contents=False),
         "choice of trained leaves": ", ".join(path for path, _ in paths(trainer._state.params)),
         "loss": described(scoring.objective),
         "metrics": described(scoring.metrics),
@@ -107,4 +107,4 @@ def _configuration(trainer: "Trainer") -> dict[str, str]:
     }
     loader = None if fitted is None else fitted.loader()
     data = {} if loader is None else loader.in_groups(trainer._parts.accumulate).parts()
-    return parts | {name: described(part) for name, part in data.items()}
+    return parts | trainer._told() | {name: described(part) for name, part in data.items()}

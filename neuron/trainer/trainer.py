@@ -18,16 +18,21 @@ from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attach
 from neuron.checkpoint import Path, Saved, found, write
 from neuron.clock import Clock
 from neuron.data import Columns, DataLoader, as_inputs
-from neuron.evaluation import BATCH_SIZE, predict
+from neuron.errors import NonFiniteLossError
+from neuron.evaluation import BATCH_SIZE, Scored, predict
 from neuron.history import History
 from neuron.losses import Loss, MeanSquaredError
 from neuron.models import prediction_like, renewed
 from neuron.objectives import Objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
+from neuron.origin import located
 from neuron.place import Goal, Place
-from neuron.run import Run, copied
+from neuron.rows import Data
+from neuron.run import Run, UnderWay, copied, ready
+from neuron.samplers import Sampler
 from neuron.selection import Selection, partitioned
 from neuron.state import TrainState, initial_state
+from neuron.step import Task
 from neuron.trainer.fitting import fit
 from neuron.trainer.held_out import held_out, scores
 from neuron.trainer.parts import Parts, check_model
@@ -46,8 +51,11 @@ class Trainer:
     ```
 
     A trainer is one run: each `fit` goes on where the last one ended, and two fits of 100
-    steps are one of 200, to the bit.
+    to the bit.
     """
+
+    # How many are trained at once; `None` where there is one, and no such axis.
+    members: int | None = None
 
     def __init__(
         self,
@@ -128,14 +136,14 @@ class Trainer:
         self._state = on_entry(state, self._parts.device)
         self._place = Place()
         self._place.move_to(state)
-        self.history = self._parts.history()
+        self.history = self._new_history()
         # Of the fit that runs, or of the last one.
         self.clock = Clock()
         self.final_step: int | None = 0
         self.stopped: str | None = None
         # Whether all hooks of the last look have been called: what is saved then goes on exactly.
         self.at_rest = True
-        self._run: Run | None = None
+        self._run: UnderWay | None = None
         # Those of the table that was trained on last: a prediction takes another one's by name.
         self._columns: Columns | None = None
         self._checked: weakref.WeakSet[DataLoader] = weakref.WeakSet()
@@ -147,6 +155,11 @@ class Trainer:
         self._metrics_of: Saved | None = None
         # How many fits have come to their end.
         self._fits = 0
+
+    @property
+    def _first(self) -> "Trainer":
+        """Whose model stands for all that are trained: there is one."""
+        return self
 
     @property
     def step(self) -> int:
@@ -200,7 +213,7 @@ class Trainer:
         other._place = dataclasses.replace(self._place)
         other._taken = weakref.WeakKeyDictionary(self._taken)
         other._hooks = Hooks([])
-        other.history = self._parts.history()
+        other.history = self._new_history()
         return other
 
     def save(self, path: Path) -> None:
@@ -373,6 +386,51 @@ class Trainer:
             average = kept(average, Average(params, average.weight))
         state = self._state.changed(params, self.model_state, opt_state, average)
         self._state = on_entry(state, self._parts.device)
+
+    def _new_history(self) -> History:
+        """A history of such losses and metrics, with nothing in it."""
+        return self._parts.history()
+
+    def _told(self) -> dict[str, str]:
+        """What else makes the run another one, as text."""
+        return {}
+
+    def _begins(self, *, anew: bool) -> None:
+        """A fit begins, anew or from a checkpoint."""
+
+    def _task(self, steps_of: DataLoader, sampler: Sampler) -> Task:
+        """What a step reads, with the numbers that there are now."""
+        task = Task(
+            frozen=self._frozen,
+            scoring=self._parts.scored(steps_of),
+            optimizer=self.optimizer,
+            average=self._parts.average,
+            sampler=sampler,
+            seed=self._parts.seed,
+            cut=steps_of.cut,
+            microbatch=steps_of.cut.batch_size // self._parts.accumulate,
+            skip_nonfinite=self._parts.nonfinite == "skip",
+        )
+        return on_entry(task, self._parts.device)
+
+    def _begin(self, task: Task, data: Data, saved: Saved | None) -> UnderWay:
+        """A run from where the trainer stands."""
+        state = on_entry(self._place.put_into(self._state), self._parts.device)
+        state = ready(state, task, data)
+        if saved is not None:
+            state = dataclasses.replace(state, metrics=saved.metrics(state.metrics))
+        # Buffers are donated from here on; the copy leaves alone what the user may still hold.
+        return Run(copied(on_entry(state, self._parts.device)), task, data)
+
+    def _scored(self, loader: DataLoader) -> tuple[Scored, None]:
+        """What an evaluation scores."""
+        parts = self._parts
+        return Scored(self.model, self.model_state, parts.scored(loader), parts.seed), None
+
+    def _halted(self, run: UnderWay, losses: np.ndarray) -> None:
+        """A step has refused its update."""
+        assert isinstance(run, Run)
+        raise NonFiniteLossError(self.step, float(losses[0]), lambda: located(*run.next_step()))
 
     def stop(self, reason: str) -> None:
         """Ends the running fit where it stands, once the hooks of this look have been called."""

@@ -1,0 +1,222 @@
+"""Many runs under way: their program, their arrays, and the loop over their steps."""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from neuron.counters import number
+from neuron.kernel import fits_one_kernel
+from neuron.members import Flags, stacked
+from neuron.rows import Data
+from neuron.run.loop import BLOCK, CAPACITY
+from neuron.run.many import Plan, loop_of_many
+from neuron.run.program import program_for
+from neuron.state import TrainState
+from neuron.step import Task
+from neuron.trees import arrays_of, on_entry
+
+
+# Side by side from so many members on, and at most so many in one block: their numbers then stay in
+# the fastest memory.
+LANES, WIDEST = 32, 1024
+_NARROWEST = 16
+# How many numbers the records of one call hold.
+_RECORDED = 1 << 21
+
+
+class Members:
+    """Many runs under way, which share data and counters."""
+
+    def __init__(
+        self,
+        one: tuple[TrainState, Task, Data],
+        many: tuple[TrainState, Task, Data],
+        block_size: int | None,
+        cores: int,
+        note: Callable[[int, int], None],
+    ):
+        """**Arguments:**
+
+        - `one`: state, task and data of one member.
+        - `many`: of all, members first; what they have in common has no such axis.
+        - `block_size`: how many members are computed together; as suits the machine if `None`.
+        - `cores`: how many blocks can run at the same time.
+        - `note`: is told of each member whose step refused its update, and at which step.
+        """
+        (self._device,) = arrays_of(one[0])[0].devices()
+        arrays = [arrays_of(tree) for tree in many]
+        flags = [stacked(arrays_of(a), b) for a, b in zip(one, arrays, strict=True)]
+        self.members = len(many[0].stopped)
+        self._one = one
+        self.program, lanes, kernel = _program(one, self.members, self._device)
+        self._blocks = _blocks(self.members, lanes, block_size, cores)
+        size = self._blocks[0].stop
+        self._plan = Plan(
+            size=size,
+            lanes=lanes,
+            one_kernel=kernel,
+            state=flags[0],
+            task=flags[1],
+            data=flags[2],
+            own_batches=any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler))),
+        )
+        self._state = [self._cut(arrays[0], flags[0], block, state=True) for block in self._blocks]
+        self._shared(arrays[1], arrays[2])
+        self._capacity = max(BLOCK, min(CAPACITY, _RECORDED // size))
+        columns = self.program.columns.items()
+        rows = self._capacity + BLOCK
+        empty = {dtype: np.zeros((rows, len(names), size), dtype) for dtype, names in columns}
+        self._records = [jax.device_put(empty, self._device, may_alias=False) for _ in self._blocks]
+        self._note = note
+        self._noted = np.array(many[0].stopped)
+        self._step = number(many[0].step)
+
+    @property
+    def work(self) -> int:
+        """What a step of all costs, in scalar operations, roughly."""
+        return self.program.work * self.members
+
+    @property
+    def recorded(self) -> Collection[str]:
+        """The names of what each step records."""
+        return self.program.record
+
+    @property
+    def state(self) -> TrainState:
+        """The state of all, members first."""
+        columns = zip(*self._state, strict=True)
+        flags = self._plan.state
+        joined = [
+            jnp.concatenate(parts)[: self.members] if flag else jnp.copy(parts[0])
+            for parts, flag in zip(columns, flags, strict=True)
+        ]
+        return self.program.statics[0].combine(joined)
+
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        arrays = arrays_of(on_entry(state, self._device))
+        flags = self._plan.state
+        self._state = [self._cut(arrays, flags, block, state=True) for block in self._blocks]
+        self._noted = np.array(state.stopped)
+        self._step = number(state.step)
+
+    def use(self, task: Task, data: Data | None = None) -> None:
+        """Goes on with another task of the same structure: other numbers, and other rows if any."""
+        flags = stacked(arrays_of(self._one[1]), arrays_of(task))
+        self._plan = dataclasses.replace(self._plan, task=flags)
+        self._shared(arrays_of(task), None if data is None else arrays_of(data))
+
+    def take(self, steps: int) -> tuple[int, dict[str, np.ndarray]]:
+        """Takes up to `steps` steps, as many as one call can record at most, and waits for them.
+
+        **Returns:**
+
+        How many were taken, fewer where all members have stopped, and the record of each:
+        (steps, members).
+        """
+        count = np.int32(min(steps, self._capacity))
+        try:
+            results = self._call(count)
+        except jax.errors.JaxRuntimeError:
+            if not self._plan.one_kernel or self._state[0][0].is_deleted():
+                raise
+            # The compiler met something that one kernel can not hold; nothing was donated yet.
+            self._plan = dataclasses.replace(self._plan, one_kernel=False)
+            results = self._call(count)
+        taken = max(int(now) for now, _, _ in results)
+        each = np.concatenate([np.asarray(each) for _, each, _ in results])[: self.members]
+        stopped = np.concatenate([np.asarray(s) for _, _, s in results])[: self.members]
+        for member in np.flatnonzero(stopped & ~self._noted):
+            self._note(int(member), self._step + int(each[member]))
+        self._noted = stopped
+        self._step += taken
+        return taken, dict(self._on_host(taken, [int(now) for now, _, _ in results]))
+
+    def halt(self, members: np.ndarray) -> None:
+        """Stops those members, by a boolean for each."""
+        state = self.state
+        self.state = dataclasses.replace(state, stopped=np.array(state.stopped) | members)
+
+    def _call(self, count: np.int32) -> list[tuple[Any, Any, Any]]:
+        # All are under way before the first is waited for.
+        results = []
+        for place, (task, data) in enumerate(zip(self._task, self._data, strict=True)):
+            self._state[place], self._records[place], *rest = loop_of_many(
+                self.program,
+                self._plan,
+                self._state[place],
+                self._records[place],
+                task,
+                data,
+                count,
+            )
+            results.append(tuple(rest))
+        return jax.block_until_ready(results)
+
+    def _shared(self, task: Sequence[Any], data: Sequence[Any] | None) -> None:
+        plan = self._plan
+        self._task = [self._cut(task, plan.task, block) for block in self._blocks]
+        if data is not None:
+            self._data = [self._cut(data, plan.data, block) for block in self._blocks]
+
+    def _cut(
+        self, arrays: Sequence[Any], flags: Flags, block: slice, *, state: bool = False
+    ) -> list[Any]:
+        """The arrays of one block of members. The last one is filled up with the last member, which
+        takes no step there."""
+        size = self._blocks[0].stop
+        lacking = size - (min(block.stop, self.members) - block.start)
+        cut = []
+        for array, flag in zip(arrays, flags, strict=True):
+            part = array[block] if flag else array
+            if flag and lacking:
+                part = jnp.concatenate([part, jnp.repeat(part[-1:], lacking, axis=0)])
+            cut.append(jnp.copy(part) if state else part)
+        if state and lacking:
+            tree = self.program.statics[0].combine(cut)
+            filled = tree.stopped.at[size - lacking :].set(True)
+            cut = arrays_of(dataclasses.replace(tree, stopped=filled))
+        return [jax.device_put(part, self._device) for part in cut]
+
+    def _on_host(self, taken: int, each: list[int]) -> Iterator[tuple[str, np.ndarray]]:
+        hosted = [{d: np.asarray(rows) for d, rows in block.items()} for block in self._records]
+        for dtype, names in self.program.columns.items():
+            for column, name in enumerate(names):
+                values = np.empty((taken, self.members), dtype)
+                for block, rows, now in zip(self._blocks, hosted, each, strict=True):
+                    width = min(block.stop, self.members) - block.start
+                    values[:now, block] = rows[dtype][:now, column, :width]
+                    values[now:, block] = np.nan if np.issubdtype(dtype, np.floating) else 0
+                yield name, values
+
+
+def _program(
+    one: tuple[TrainState, Task, Data], members: int, device: Any
+) -> tuple[Any, bool, bool]:
+    """The program of a step, whether many are run side by side, and whether as one kernel."""
+    state, task, data = one
+    alone = program_for(*one)
+    coupled = task.scoring.objective.coupled or state.model_state is not None
+    if members >= LANES and not coupled and device.platform == "cpu":
+        # Row by row, so that the members are all that there is to vectorize along.
+        rowwise = program_for(state, dataclasses.replace(task, microbatch=1), data)
+        if fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
+            return rowwise, True, True
+    return alone, False, alone.one_kernel
+
+
+def _blocks(members: int, lanes: bool, block_size: int | None, cores: int) -> list[slice]:
+    """Blocks of one size, the last of which may reach beyond the members: one for each core, or
+    more where they would be wide."""
+    if block_size is None:
+        number = max(1, min(cores, members // (LANES if lanes else 1)))
+        if lanes:
+            number = max(number, -(-members // WIDEST))
+        block_size = -(-members // number)
+    # Fewer than a vector holds would be computed otherwise, and round otherwise.
+    block_size = max(_NARROWEST if lanes else 1, min(block_size, members))
+    return [slice(start, start + block_size) for start in range(0, members, block_size)]
