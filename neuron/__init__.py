@@ -84,6 +84,9 @@ from neuron.preprocessing import Preprocessed as Preprocessed
 from neuron.preprocessing import Scaled as Scaled
 from neuron.preprocessing import Scaler as Scaler
 from neuron.preprocessing import Standardize as Standardize
+from neuron.resampling import Blocks as Blocks
+from neuron.resampling import Cases as Cases
+from neuron.resampling import Clusters as Clusters
 from neuron.samplers import Balanced as Balanced
 from neuron.samplers import BlockBootstrap as BlockBootstrap
 from neuron.samplers import Bootstrap as Bootstrap

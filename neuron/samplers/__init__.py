@@ -6,6 +6,7 @@ from neuron.samplers.groups import Grouped as Grouped
 from neuron.samplers.sampler import Sampler as Sampler
 from neuron.samplers.stratified import Stratified as Stratified
 from neuron.samplers.subset import Subset as Subset
+from neuron.samplers.tables import row_numbers_by_class as row_numbers_by_class
 from neuron.samplers.uniform import Bootstrap as Bootstrap
 from neuron.samplers.uniform import Sequential as Sequential
 from neuron.samplers.uniform import Shuffle as Shuffle
