@@ -79,12 +79,13 @@ def present(rows: tuple[PyTree, np.ndarray]) -> tuple[PyTree, np.ndarray]:
 def _values(
     static: Static, arrays: Leaves, mean: PyTree, totals: PyTree, step: Array
 ) -> dict[str, Array]:
-    return values_of(*static.combine(arrays), mean, totals, step)
+    model, scoring = static.combine(arrays)
+    return values_of(model, scoring, mean, totals, step)
 
 
 def values_of(
     model: Model, scoring: Scoring, mean: PyTree, totals: PyTree, step: Array
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """The loss with its penalties, what is logged beside it and the metrics, of means and totals
     over all rows, as they are after that many steps."""
     objective = scoring.objective.at(step)

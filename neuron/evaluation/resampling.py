@@ -97,8 +97,9 @@ def _filled(rows: np.ndarray, size: int, value: Any = None) -> np.ndarray:
 
 def _none(static: Static, arrays: Leaves, rows: Shown) -> Sums:
     """The sums of no rows, for each resample."""
-    there = np.ones(len(rows.examples), bool)
-    like = jax.eval_shape(lambda own: summed(static.combine(own), rows, there), arrays)
+    like = jax.eval_shape(
+        lambda own: summed(static.combine(own), rows, jnp.ones(len(rows.examples), bool)), arrays
+    )
     return jax.tree.map(lambda leaf: np.zeros((_RESAMPLES, *leaf.shape), leaf.dtype), like)
 
 
@@ -118,16 +119,23 @@ def _added(static: Static, arrays: Leaves, totals: Sums, rows: Shown, counts: Ar
 
 
 def _merged(metrics: dict[str, Metric], one: Sums, other: Sums) -> Sums:
-    plain = lambda sums: (sums.value, sums.weight, sums.examples, sums.logs)
+    add = functools.partial(jax.tree.map, jnp.add)
     totals = {n: metric.merge(one.metrics[n], other.metrics[n]) for n, metric in metrics.items()}
-    return Sums(*jax.tree.map(jnp.add, plain(one), plain(other)), totals, {})
+    return Sums(
+        add(one.value, other.value),
+        add(one.weight, other.weight),
+        one.examples + other.examples,
+        add(one.logs, other.logs),
+        totals,
+        {},
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _finished(static: Static, arrays: Leaves, totals: Sums, step: Array) -> dict[str, Array]:
+def _finished(static: Static, arrays: Leaves, totals: Sums, step: Array) -> dict[str, Any]:
     model, scoring = static.combine(arrays)
 
-    def one(sums: Sums) -> dict[str, Array]:
+    def one(sums: Sums) -> dict[str, Any]:
         mean = jax.tree.map(lambda v, w: v / w, sums.value, sums.weight)
         logs = {name: log / sums.examples for name, log in sums.logs.items()}
         return values_of(model, scoring, mean, sums.metrics, step) | logs

@@ -166,7 +166,9 @@ def shown_by(
 
     dtype = jnp.result_type(*jax.tree.leaves(scores[0]), jnp.float32)
     ones = jnp.ones(len(keys), dtype)
-    return Shown(*scores, ones if batch.weight is None else batch.weight.astype(dtype)), model_state
+    row_weights = ones if batch.weight is None else batch.weight.astype(dtype)
+    value, weight, logs, seen = scores
+    return Shown(value, weight, logs, seen, row_weights), model_state
 
 
 def summed(metrics: dict[str, Metric], shown: Shown, present: Bool[Array, " batch"]) -> Sums:
