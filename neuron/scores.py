@@ -135,7 +135,8 @@ class Plan:
                 stacklevel=2,
             )
         ends = interval("percentile", replicates, value, self.level)
-        parts = (value, *ends, standard_error(replicates))
+        error = np.where(np.isfinite(value), standard_error(replicates), np.nan)
+        parts = (value, *ends, error)
         return Score(*(np.asarray(p) if np.ndim(p) else float(p) for p in parts))
 
 

@@ -95,12 +95,12 @@ def _filled(rows: np.ndarray, size: int, value: Any = None) -> np.ndarray:
     return filled
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _none(static: Static, arrays: Leaves, rows: Shown) -> Sums:
     """The sums of no rows, for each resample."""
-    like = jax.eval_shape(
-        lambda own: summed(static.combine(own), rows, jnp.ones(len(rows.examples), bool)), arrays
-    )
-    return jax.tree.map(lambda leaf: np.zeros((_RESAMPLES, *leaf.shape), leaf.dtype), like)
+    there = jnp.ones(len(rows.examples), bool)
+    like = jax.eval_shape(lambda own: summed(static.combine(own), rows, there), arrays)
+    return jax.tree.map(lambda leaf: jnp.zeros((_RESAMPLES, *leaf.shape), leaf.dtype), like)
 
 
 @functools.partial(jax.jit, static_argnums=0)
