@@ -17,6 +17,8 @@ from neuron.callbacks import Timer as Timer
 from neuron.callbacks import WandB as WandB
 from neuron.checkpoint import load as load
 from neuron.checkpoint import save as save
+from neuron.comparison import Comparison as Comparison
+from neuron.comparison import compare as compare
 from neuron.data import Columns as Columns
 from neuron.data import DataLoader as DataLoader
 from neuron.data import Source as Source
@@ -99,6 +101,7 @@ from neuron.samplers import ShuffleBlocks as ShuffleBlocks
 from neuron.samplers import Stratified as Stratified
 from neuron.samplers import Subset as Subset
 from neuron.samplers import Weighted as Weighted
+from neuron.scores import Score as Score
 from neuron.splits import k_folds as k_folds
 from neuron.splits import split as split
 from neuron.state import TrainState as TrainState

@@ -55,6 +55,21 @@ def check_held_out(call: str, scoring: Scoring, loader: DataLoader, batch_size: 
         raise ValueError(_whole_batches(call, scoring, f"{loader.rows} rows"))
 
 
+def check_separable(call: str, scoring: Scoring) -> None:
+    """Refuses to resample rows where an objective couples those of a batch: what a row shows would
+    be another thing beside other rows.
+
+    **Raises:**
+
+    - `ValueError`.
+    """
+    if scoring.objective.coupled:
+        raise ValueError(
+            f"`{call}` resamples rows, so the objective must score each by itself; "
+            f"{type(scoring.objective).__name__} couples the examples of a batch."
+        )
+
+
 def whole_blocks(
     scoring: Scoring, blocks: Iterable[tuple[Batch, int]], batch_size: int
 ) -> Iterator[tuple[Batch, int]]:

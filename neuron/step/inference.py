@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, PyTree, Shaped
 
 from neuron.models import apply, batch_axis, for_inference, renewed
 from neuron.step.precision import in_precision, inputs_in_precision
-from neuron.step.sums import Scoring, Sums, example_keys, prepared, sums_of
+from neuron.step.sums import Scoring, Shown, Sums, example_keys, prepared, shown_by, summed
 from neuron.types import Batch, Key, Model, ModelState, Words
 
 
@@ -22,9 +22,26 @@ def evaluation_step(
     position: Words,
 ) -> Sums:
     """The sums of one batch, in inference mode. The keys depend on the place of the batch alone."""
-    model = for_inference(model)
-    keys = example_keys(seed, position, present.shape[0])
-    return sums_of(scoring, model, model_state, batch, present, keys)[0]
+    return summed(
+        scoring.metrics,
+        observation_step(model, model_state, scoring, batch, seed, position),
+        present,
+    )
+
+
+def observation_step(
+    model: Model,
+    model_state: ModelState,
+    scoring: Scoring,
+    batch: Batch,
+    seed: Words,
+    position: Words,
+) -> Shown:
+    """What each row of one batch shows, in inference mode, for `summed`; keys as for
+    `evaluation_step`."""
+    size = len(jax.tree.leaves(batch)[0])
+    keys = example_keys(seed, position, size)
+    return shown_by(scoring, for_inference(model), model_state, batch, keys)[0]
 
 
 def prediction_step(

@@ -16,6 +16,7 @@ from neuron.models import batch_axis, renewed, takes_key, without_rows
 from neuron.objectives import Objective, Parts, Terms, compared
 from neuron.rows import as_batch
 from neuron.step.precision import in_precision, inputs_in_precision
+from neuron.step.terms import as_terms, check_comparable
 from neuron.trees import Shapes, Static, structure
 from neuron.types import Batch, Key, Model, ModelState, Scalar, Words
 
@@ -39,10 +40,10 @@ class Scoring(eqx.Module):
     ) -> tuple[Terms, dict[str, PyTree], ModelState]:
         """One example's terms, what the metrics observe of it, and the model's state after it."""
         answer = self.objective(model, model_state, example, key=key)
-        terms, after = _as_terms(type(self.objective).__name__, answer)
+        terms, after = as_terms(type(self.objective).__name__, answer)
         seen = {}
         for name, metric in self.metrics.items():
-            _check_comparable(name, type(self.objective).__name__, terms, example)
+            check_comparable(name, type(self.objective).__name__, terms, example)
             seen[name] = compared(
                 f"Trainer(metrics={{{name!r}: ...}})",
                 f"metrics={{'part': {{{name!r}: ...}}}}",
@@ -98,6 +99,20 @@ class Sums(eqx.Module):
         return jax.tree.map(lambda s, w: s / jnp.where(w > 0, w, 1), self.value, self.weight)
 
 
+class Shown(eqx.Module):
+    """What each row of a batch shows, rows first: what sums are made of.
+
+    `value`, `weight` and `logs` are as an objective says them of an example, `seen` is what metrics
+    observe, and `examples` the rows' own weights.
+    """
+
+    value: Array | dict[str, Array]
+    weight: Array | dict[str, Array]
+    logs: dict[str, Array]
+    seen: dict[str, PyTree]
+    examples: Array
+
+
 def sums_of(
     scoring: Scoring,
     model: Model,
@@ -111,6 +126,23 @@ def sums_of(
     **Raises:**
 
     - `ValueError` or `TypeError` for terms that can not be meant.
+    """
+    shown, model_state = shown_by(scoring, model, model_state, batch, keys)
+    return summed(scoring.metrics, shown, present), model_state
+
+
+def shown_by(
+    scoring: Scoring,
+    model: Model,
+    model_state: ModelState,
+    batch: Batch,
+    keys: Shaped[Key, " batch"],
+) -> tuple[Shown, ModelState]:
+    """What each row of a batch shows, and the model's state after it.
+
+    **Raises:**
+
+    - As `sums_of`.
     """
     model = in_precision(scoring.precision, model)
 
@@ -132,39 +164,35 @@ def sums_of(
             "here keeps one example's own. Reduce it first: `jax.lax.pmean(..., axis_name)`."
         ) from error
 
-    return _summed(scoring.metrics, scores, batch.weight, present), model_state
+    dtype = jnp.result_type(*jax.tree.leaves(scores[0]), jnp.float32)
+    ones = jnp.ones(len(keys), dtype)
+    row_weights = ones if batch.weight is None else batch.weight.astype(dtype)
+    value, weight, logs, seen = scores
+    return Shown(value, weight, logs, seen, row_weights), model_state
 
 
-def _summed(
-    metrics: dict[str, Metric],
-    scores: PyTree,
-    weight: Array | None,
-    present: Bool[Array, " batch"],
-) -> Sums:
+def summed(metrics: dict[str, Metric], shown: Shown, present: Bool[Array, " batch"]) -> Sums:
     """The sums over the rows that are present: of values, weights and logs, and of what the metrics
     have seen."""
-    values, weights, logs, seen = scores
-    dtype = jnp.result_type(*jax.tree.leaves(values), jnp.float32)
-    row_weights = jnp.ones(present.shape, dtype)
-    if weight is not None:
-        row_weights = weight.astype(dtype)
     # Padding is removed, not multiplied by zero: 0 * inf is NaN.
-    row_weights = jnp.where(present, row_weights, 0)
+    row_weights = jnp.where(present, shown.examples, 0)
+    dtype = row_weights.dtype
     whole = lambda rows, weight: jnp.sum(jnp.where(present, weight * rows.astype(dtype), 0))
+    weights = shown.weight
     if not isinstance(weights, dict):
-        weights = jax.tree.map(lambda _: weights, values)
-    weights = jax.tree.map(lambda w: row_weights * jnp.asarray(w, dtype), weights)
+        weights = jax.tree.map(lambda _: weights, shown.value)
+    weights = jax.tree.map(lambda w: row_weights * w.astype(dtype), weights)
     totals, rows = {}, {}
     for name, metric in metrics.items():
         if metric.keeps_rows:
-            rows[name] = metric.total(seen[name], jnp.where(present, row_weights, -1))
+            rows[name] = metric.total(shown.seen[name], jnp.where(present, row_weights, -1))
         else:
-            totals[name] = metric.total(seen[name], row_weights)
+            totals[name] = metric.total(shown.seen[name], row_weights)
     return Sums(
-        jax.tree.map(whole, values, weights),
+        jax.tree.map(whole, shown.value, weights),
         jax.tree.map(jnp.sum, weights),
         jnp.sum(row_weights),
-        {name: whole(log, row_weights) for name, log in logs.items()},
+        {name: whole(log, row_weights) for name, log in shown.logs.items()},
         totals,
         rows,
     )
@@ -208,40 +236,3 @@ def _prediction_like(static: Static, shapes: Shapes, examples: Static) -> PyTree
 
     rows = jax.eval_shape(predictions, shapes, examples.combine([]))
     return jax.tree.map(without_rows, rows)
-
-
-def _as_terms(name: str, answer: Any) -> tuple[Terms, ModelState]:
-    """What an objective of that name says of an example, if that can be meant."""
-    pair = isinstance(answer, tuple) and len(answer) == 2
-    if not pair or not isinstance(answer[0], Terms):
-        raise TypeError(
-            f"`{name}.__call__` must return `(neuron.Terms(...), model_state)`; got {answer!r}."
-        )
-    terms: Terms = answer[0]
-    for kind in ("value", "weight", "logs"):
-        shapes = jax.tree.map(jnp.shape, getattr(terms, kind))
-        every = list(shapes.values()) if isinstance(shapes, dict) else [shapes]
-        if any(shape != () for shape in every):
-            raise ValueError(
-                f"`neuron.Terms({kind}=...)` must be scalars of one example; {name} gave shape "
-                f"{shapes}. Take the mean over the outputs."
-            )
-    if isinstance(terms.weight, dict) and (
-        not isinstance(terms.value, dict) or terms.weight.keys() != terms.value.keys()
-    ):
-        raise ValueError(
-            f"`neuron.Terms(weight=...)` must be one weight, or be named as the values are; {name} "
-            f"gave weights for {list(terms.weight)}."
-        )
-    return answer
-
-
-def _check_comparable(metric: str, objective: str, terms: Terms, example: Batch) -> None:
-    compares = f"`Trainer(metrics={{{metric!r}: ...}})` compares predictions with targets"
-    if terms.prediction is None:
-        raise ValueError(
-            f"{compares}; {objective} gives no prediction. Return "
-            "`neuron.Terms(..., prediction=...)`."
-        )
-    if example.targets is None:
-        raise ValueError(f"{compares}; got data without targets.")

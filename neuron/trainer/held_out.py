@@ -1,15 +1,16 @@
 """Rows that are scored and never trained on, and the check of any rows against the parts."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
 from neuron.callbacks import Logs
 from neuron.data import DataLoader, accepted, as_loader
-from neuron.demands import check_held_out, whole_blocks
-from neuron.evaluation import BATCH_SIZE, at_once, evaluate
+from neuron.demands import check_held_out, check_separable, whole_blocks
+from neuron.evaluation import BATCH_SIZE, Observed, Observer, at_once, evaluate
+from neuron.scores import Plan
 from neuron.slices import Pace
 from neuron.types import Batch
 
@@ -72,6 +73,44 @@ def _scores(
     blocks = whole_blocks(scored.scoring, blocks, held.batch_size)
     pieces = at_once if pace is None else pace
     return evaluate(scored, held.batch_size, blocks, trainer.step, pieces, like)
+
+
+def observed(plan: Plan, trainers: Sequence["Trainer"], data: Any) -> list[Observed]:
+    """What each row of the data shows to each trainer's model. The rows are read once for all of
+    them; of a table, which each trainer takes by columns of its own, once for each.
+
+    **Raises:**
+
+    - `ValueError` or `TypeError` for what can not be meant.
+    """
+    call = f"{plan.call}(loader)"
+    every = [(trainer, held_out(trainer, call, data)) for trainer in trainers]
+    for trainer, held in every:
+        check_separable(plan.call, trainer._parts.scoring)
+        plan.check(held.loader.rows)
+    if isinstance(data, DataLoader | tuple):
+        return _together(every)
+    return [found for one in every for found in _together([one])]
+
+
+def _together(every: list[tuple["Trainer", HeldOut]]) -> list[Observed]:
+    """What rows show that are read once, by the first of loaders that give the same ones."""
+    loader, batch_size = every[0][1]
+    checks = [check_of(trainer, loader) for trainer, _ in every]
+    observers = []
+    for trainer, held in every:
+        scored, _ = trainer._scored(held.loader)
+        observers.append(Observer(scored, batch_size, trainer.step))
+
+    def checked(rows: Batch) -> None:
+        for check in checks:
+            check(rows)
+
+    with loader.read(batch_size, checked) as blocks:
+        for block, count in blocks:
+            for observer in observers:
+                observer.take(block, count)
+    return [observer.observed() for observer in observers]
 
 
 def check(trainer: "Trainer", loader: DataLoader) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from neuron.average import Average, no_average
-from neuron.callbacks import Callback, Hooks, Logs, ProgressBar, terminal_attached
+from neuron.callbacks import Callback, Hooks, ProgressBar, terminal_attached
 from neuron.checkpoint import Path, Saved, found, write
 from neuron.clock import Clock
 from neuron.data import Columns, DataLoader, as_inputs
@@ -30,11 +30,12 @@ from neuron.place import Goal, Place
 from neuron.rows import Data
 from neuron.run import Run, UnderWay, copied, ready
 from neuron.samplers import Sampler
+from neuron.scores import Plan, scored
 from neuron.selection import Selection, partitioned
 from neuron.state import TrainState, initial_state
 from neuron.step import Task
 from neuron.trainer.fitting import fit
-from neuron.trainer.held_out import held_out, scores
+from neuron.trainer.held_out import held_out, observed, scores
 from neuron.trainer.parts import Parts, check_model
 from neuron.trainer.resuming import Fitted, captured, put_back
 from neuron.trees import kept, on_entry
@@ -288,7 +289,15 @@ class Trainer:
         fit(self, loader, goal, validation, resume_from)
         return self.history
 
-    def evaluate(self, loader: Any) -> Logs:
+    def evaluate(
+        self,
+        loader: Any,
+        *,
+        interval: float | None = None,
+        replicas: int = 1000,
+        groups: Any = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
         """The loss and the metrics over every row of the data, once each and in their order, in
         inference mode.
 
@@ -296,12 +305,29 @@ class Trainer:
 
         - `loader`: a `DataLoader`, whose sampler plays no part; a tuple of arrays; or, after a fit
             on a table, a table that has the same columns.
+        - `interval`: the level of an interval for each value, 0.95 say: the percentiles of the
+            values over resamples of the rows (Efron, 1979). The model sees each row once for it. It
+            says what other held-out rows might have given, not what another training might have.
+        - `replicas`: how many resamples.
+        - `groups`: which one each row is of, where rows of one group depend on each other: whole
+            groups are then resampled.
+        - `seed`: of the resamples.
 
         **Returns:**
 
-        `{"loss": ...}`, what else the objective logs, and each metric: of exact weighted sums.
+        `{"loss": ...}`, what else the objective logs, and each metric: of exact weighted sums. With
+        `interval`, the same values, each as a `Score`.
         """
-        return scores(self, held_out(self, "Trainer.evaluate(loader)", loader))
+        call = "Trainer.evaluate"
+        if interval is not None:
+            plan = Plan.of(call, "interval", interval, replicas, groups, seed)
+            (found,) = observed(plan, [self], loader)
+            return scored(plan, found)
+        if groups is not None:
+            raise ValueError(
+                f"`{call}(groups=...)` is for intervals; got no `interval=`, such as 0.95."
+            )
+        return scores(self, held_out(self, f"{call}(loader)", loader))
 
     def predict(
         self, inputs: PyTree, *, batch_size: int = BATCH_SIZE, samples: int | None = None
