@@ -15,7 +15,7 @@ GROUND = {
     "types", "average", "counters", "trees", "errors", "layers", "losses", "metrics", "models",
     "objectives", "optimizers", "rows", "samplers", "selection", "state", "kernel", "convolutions",
     "step", "run",
-    "evaluation", "summaries", "labels",
+    "evaluation", "summaries", "labels", "hyperparameters",
 }  # fmt: skip
 UPPER = {
     "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
