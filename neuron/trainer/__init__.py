@@ -1,3 +1,4 @@
 """The trainer. It holds the parts and the state of a run, and drives."""
 
+from neuron.trainer.start import beginning as beginning
 from neuron.trainer.trainer import Trainer as Trainer
