@@ -69,8 +69,8 @@ def unrolled(
 
     **Raises:**
 
-    - `ValueError` or `TypeError` for data that is not on the device, for a trainer that skips steps,
-        and for data that the trainer can not take; the function does for names and numbers.
+    - `ValueError` or `TypeError` for data that is not on the device, or that the trainer can not
+        take, and for a trainer that skips steps; the function, for names and numbers.
     """
     steps = whole_number("unrolled(steps=...)", steps, least=0)
     if trainer._parts.nonfinite == "skip":

@@ -24,7 +24,7 @@ def unroll(
     block is taken again, which leaves the states between its steps, and then each step of it. So
     the memory grows as the root of the steps, for three times the steps forward (Griewank, 1992).
     """
-    block = math.isqrt(max(0, steps - 1)) + 1
+    block = _length(steps)
     whole, rest = divmod(steps, block)
     carry = (list(state), jnp.zeros((), bool))
     for blocks, length in ((whole, block), (1, rest)):
@@ -32,6 +32,13 @@ def unroll(
             one = _block(program, task, data, length)
             carry, _ = jax.lax.scan(one, carry, length=blocks)
     return carry
+
+
+def _length(steps: int) -> int:
+    """How many steps a block has: the root of all, rounded up, or up to twice that where all blocks
+    are then whole. A shorter last one is a second program to compile."""
+    least = math.isqrt(max(0, steps - 1)) + 1
+    return next((n for n in range(least, 2 * least) if steps % n == 0), least)
 
 
 def _block(program: Program, task: Leaves, data: Leaves, length: int) -> Any:
