@@ -44,37 +44,35 @@ def main() -> None:
 
     # Both numbers by their powers of ten: they are of very different sizes.
     place = jnp.array([-3.0, -3.0])
-    value_and_slope = jax.jit(jax.value_and_grad(loss))
+    hypergradient = jax.jit(jax.grad(loss))
     optimizer = neuron.Adam(0.1)
-    state, path = optimizer.init(place), [(place, loss(place))]
+    state, path = optimizer.init(place), [place]
     for _ in range(options.updates):
-        _, slope = value_and_slope(place)
-        updates, state = optimizer.update(slope, state, place)
+        updates, state = optimizer.update(hypergradient(place), state, place)
         place = place + updates
-        path.append((place, value_and_slope(place)[0]))
+        path.append(place)
 
+    many = jax.jit(jax.vmap(jax.vmap(loss)))
     side = jnp.linspace(-3.5, -0.9, 27), jnp.linspace(-4.0, 1.0, 26)
-    grid = jnp.stack(jnp.meshgrid(*side, indexing="ij"), axis=-1)
-    landscape = jax.jit(jax.vmap(jax.vmap(loss)))(grid)
+    landscape = many(jnp.stack(jnp.meshgrid(*side), axis=-1))
     # As one would search without a gradient: five of each.
     coarse = jnp.stack(jnp.meshgrid(jnp.linspace(-3, -1, 5), jnp.linspace(-3, 1, 5)), axis=-1)
-    losses = jax.jit(jax.vmap(jax.vmap(loss)))(coarse)
-    best = coarse.reshape(-1, 2)[jnp.nanargmin(losses)]
+    best = coarse.reshape(-1, 2)[jnp.nanargmin(many(coarse))]
 
-    for name, at in (("before", path[0][0]), ("25 runs of a grid", best), ("by gradient", place)):
-        rate, strength = 10**at
-        print(
-            f"{name:18} rate {rate:.4f}, L2 {strength:.4f}: held-out loss {loss(at):.3f}, "
-            f"on other rows {loss(at, test):.3f}"
-        )
+    after = f"{options.updates} gradients"
+    for name, at in (("before", path[0]), ("25 runs of a grid", best), (after, place)):
+        numbers = "rate {:.4f}, L2 {:.4f}".format(*(10**at))
+        scores = f"held-out loss {loss(at):.3f}, on other rows {loss(at, test):.3f}"
+        print(f"{name:18} {numbers}: {scores}")
 
     figure, ax = plt.subplots(figsize=(6, 4))
-    colors = ax.contourf(*(10**s for s in side), landscape.T, 30, cmap="viridis")
-    ax.plot(*(10 ** jnp.stack([at for at, _ in path])).T, "w.-", ms=4, lw=1, label="by gradient")
-    ax.plot(*(10 ** coarse.reshape(-1, 2)).T, "k+", ms=6, label="a grid of 25 runs")
+    levels = np.linspace(8.6, 12, 18)
+    colors = ax.contourf(*(10**s for s in side), landscape, levels, extend="max")
+    ax.plot(*(10 ** jnp.stack(path)).T, "r.-", ms=4, lw=1, label="by gradient")
+    ax.plot(*(10 ** coarse.reshape(-1, 2)).T, "w+", ms=6, label="a grid of 25 runs")
     ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="strength of the L2 penalty")
     figure.colorbar(colors, label="held-out loss after 100 steps")
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left", facecolor="0.6")
     figure.savefig("hypergradient.png", dpi=120, bbox_inches="tight")
 
 

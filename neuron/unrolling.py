@@ -89,7 +89,8 @@ def unrolled(
         at = dataclasses.replace(at, frozen=frozen)
         # The trainer's own state says where, and has the same shapes.
         program = program_for(state, at, rows)
-        leaves, refused = unroll(program, *map(arrays_of, (first, at, rows)), steps)
+        start, fixed, read = map(arrays_of, (first, at, rows))
+        leaves, refused = unroll(program, start, fixed, read, steps)
         last: TrainState = program.statics[0].combine(leaves)
         params = _or_nan(last.averaged_params, refused, hyperparameters)
         trained = eqx.combine(params, frozen)

@@ -20,6 +20,7 @@ GROUND = {
 UPPER = {
     "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
     "trainer", "finder", "demands", "splits", "preprocessing", "clock", "exports", "origin", "extras",
+    "unrolling",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers", "exports"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
