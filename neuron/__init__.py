@@ -109,6 +109,7 @@ from neuron.summaries import summary as summary
 from neuron.trainer import Trainer as Trainer
 from neuron.types import Batch as Batch
 from neuron.types import Fixed as Fixed
+from neuron.unrolling import unrolled as unrolled
 
 
 __version__ = "0.1.0"

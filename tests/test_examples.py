@@ -14,6 +14,7 @@ SHORT = {
     "digits.py": ["--epochs", "3"],
     "export.py": ["--epochs", "5"],
     "fine_tuning.py": ["--epochs", "30"],
+    "hypergradient.py": ["--updates", "40"],
     "logging_a_run.py": ["--epochs", "6"],
     "parquet.py": ["--rows", "500000"],
     "pendulum.py": ["--steps", "3000"],
@@ -83,6 +84,15 @@ def test_fine_tuning(tmp_path):
     scores = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("held-out")]
     assert len(scores) == 4
     assert all(0.4 < score < 1 for score in scores)
+
+
+def test_hypergradient(tmp_path):
+    out = run("hypergradient.py", tmp_path)
+    before, grid, ours = (
+        float(line.split("held-out loss")[1].split(",")[0]) for line in out.splitlines()
+    )
+    assert ours < grid < before
+    assert (tmp_path / "hypergradient.png").exists()
 
 
 def test_resume(tmp_path):

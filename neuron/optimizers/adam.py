@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from neuron.optimizers.decay import decay_field, decayed, with_decay
-from neuron.optimizers.fields import as_like, fraction, not_negative
+from neuron.optimizers.fields import as_like, fraction, not_negative, root
 from neuron.optimizers.optimizer import Optimizer, no_updates, one_more, zeros_like
 from neuron.optimizers.rates import Rate, check_rate, rate_field, rate_logs, scaled
 from neuron.selection import Choice, Selection
@@ -135,7 +135,7 @@ def _adaptive(optimizer: Adam | AdamW, grads: Params, state: Moments) -> tuple[P
         # Each mean began at zero; what it still lacks of a whole one is divided out.
         m_hat = m / as_like(m, 1 - jnp.power(b1, count))
         v_hat = v / as_like(v, 1 - jnp.power(b2, count))
-        return m_hat / (jnp.sqrt(v_hat) + as_like(v, optimizer.eps))
+        return m_hat / (root(v_hat) + as_like(v, optimizer.eps))
 
     return jax.tree.map(direction, first, second), Moments(count, first, second)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from neuron.optimizers.fields import as_like
+from neuron.optimizers.fields import as_like, root
 from neuron.optimizers.optimizer import Optimizer, refuse_unknown
 from neuron.optimizers.transformation import as_optimizer
 from neuron.types import Number, Params, Scalar, hyperparameter
@@ -86,7 +86,7 @@ class Clipped(Optimizer):
 
 def _global_norm(grads: Params) -> Scalar:
     squares = [jnp.sum(jnp.square(jnp.abs(g))) for g in jax.tree.leaves(grads)]
-    return jnp.sqrt(sum(squares[1:], squares[0]))
+    return root(sum(squares[1:], squares[0]))
 
 
 def _bound(call: str, value: Number) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -23,6 +24,21 @@ def fraction(call: str, value: Number) -> Any:
 def as_like(like: Array, value: Any) -> Array:
     """A number in another array's type."""
     return jnp.asarray(value, like.dtype)
+
+
+@jax.custom_jvp
+def root(square: Array) -> Array:
+    """The square root, with a slope of 0 at 0, where it has none: a parameter that gets no gradient
+    would make the derivatives of a whole run NaN."""
+    return jnp.sqrt(square)
+
+
+@root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (square,), (tangent,) = primals, tangents
+    length = root(square)
+    zero = length == 0
+    return length, jnp.where(zero, 0, tangent / (2 * jnp.where(zero, 1, length)))
 
 
 def is_number(field: Any) -> bool:

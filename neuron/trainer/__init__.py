@@ -1,4 +1,5 @@
 """The trainer. It holds the parts and the state of a run, and drives."""
 
 from neuron.trainer.held_out import observed as observed
+from neuron.trainer.start import beginning as beginning
 from neuron.trainer.trainer import Trainer as Trainer
