@@ -14,6 +14,7 @@ import tempfile
 
 import cold
 import memory
+import populations
 import samplers
 from tasks import table
 from turns import Row, figure, take_turns
@@ -160,11 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    choices = [*ROWS, "sampler", "cold", "memory", "all"]
+    choices = [*ROWS, "population", "sampler", "cold", "memory", "all"]
     parser.add_argument("--task", choices=choices, default="all")
     parser.add_argument("--only", nargs="+", default=[], help="rows with one of these in the name")
     parser.add_argument("--repeats", type=int, default=9, help="turns that every row takes")
     parser.add_argument("--steps", type=int, help="ends each fit early, for a quick look")
+    parser.add_argument("--members", type=int, help="one size alone, of populations")
     options = parser.parse_args()
     print(_machine())
     for task in choices[:-1]:
@@ -173,6 +175,9 @@ def main() -> None:
         print(f"\n### {task}\n", flush=True)
         if task in ROWS:
             print(compare(task, options.only, options.repeats, options.steps), flush=True)
+        elif task == "population":
+            quick = options.only, options.repeats, options.steps, options.members
+            print(populations.measured(*quick), flush=True)
         else:
             others = {"sampler": samplers, "cold": cold, "memory": memory}
             print(others[task].measured(options.repeats), flush=True)
