@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from many import MANY, Many, flat
 from tasks import TASKS, Fit, Task, clock
 
 
@@ -19,7 +20,7 @@ def prepared(task_name: str, peer: str, arrays: str, steps: str | None = None) -
     module, variant = peer.split(".")
     try:
         build = getattr(importlib.import_module(f"peers.{module}"), variant)
-        task = TASKS[task_name]()
+        task = (TASKS | MANY)[task_name]()
         task = task.first(int(steps or task.steps))
         fit: Fit = build(task)
     except (ModuleNotFoundError, FileNotFoundError) as error:
@@ -32,11 +33,15 @@ def prepared(task_name: str, peer: str, arrays: str, steps: str | None = None) -
         checked = build(task)
         result = checked.run(checked.start())
     save(arrays, checked, task, result)
-    say({"steps": fit.steps, "note": fit.note, "same_task": fit.same_task})
+    say({"steps": fit.steps * fit.members, "note": fit.note, "same_task": fit.same_task})
     return fit
 
 
-def save(arrays: str, fit: Fit, task: Task, result: Any) -> None:
+def save(arrays: str, fit: Fit, task: Task | Many, result: Any) -> None:
+    if isinstance(task, Many):
+        own = {} if fit.indices is None else {"batches": fit.indices}
+        np.savez(arrays, steps=fit.steps, weights=flat(fit.weights(result)), **own)
+        return
     batches = task.indices[: fit.steps] if fit.indices is None else fit.indices
     weights = np.concatenate([np.ravel(w) for w in fit.weights(result)])
     np.savez(arrays, batches=batches, weights=weights)

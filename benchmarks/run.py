@@ -5,29 +5,21 @@ slows them all down, and the ratios hold.
 """
 
 import argparse
-import functools
 import importlib.metadata
-import itertools
-import json
 import os
-import pathlib
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from typing import Any
 
 import cold
 import memory
-import numpy as np
+import populations
 import samplers
-from tasks import TASKS, table
-from trajectory import trajectory
+from tasks import table
+from turns import Row, figure, take_turns
 
 
-HERE = pathlib.Path(__file__).parent
 # (name, module of `peers` and a function in it); the ratios are to the first.
 ROWS = {
     "seed": [
@@ -112,67 +104,6 @@ ROWS = {
 HEADER = ["", "µs per step", "best", "ratio", "same weights", "note"]
 
 
-class Row:
-    """A peer in its process: ready, `missing`, or `failed`."""
-
-    def __init__(self, task: str, name: str, peer: str, folder: str, steps: list[str]):
-        self.name = name
-        self.seconds: list[list[float]] = []
-        self.note, self.verdict = "", ""
-        arrays = os.path.join(folder, f"{peer}.npz")
-        self._errors = open(os.path.join(folder, f"{peer}.txt"), "w+")  # noqa: SIM115
-        command = [sys.executable, str(HERE / "row.py"), task, peer, arrays, *steps]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
-        )
-        self.ready = self._answer()
-        if "steps" in self.ready:
-            self.note = self.ready["note"]
-            self.verdict = _verdict(task, arrays) if self.ready["same_task"] else "-"
-
-    def turn(self) -> None:
-        """A tenth of a second of fits, or one."""
-        if "steps" in self.ready:
-            self._process.stdin.write("go\n")
-            self._process.stdin.flush()
-            answer = self._answer()
-            if isinstance(answer, dict):
-                self.ready, self.seconds = answer, []
-            else:
-                self.seconds.append(answer)
-
-    def us(self, figure: Callable = statistics.median) -> float:
-        """The median over all turns, in µs per step."""
-        fits = itertools.chain.from_iterable(self.seconds)
-        return figure(fits) / self.ready["steps"] * 1e6
-
-    def close(self) -> None:
-        self._process.communicate()
-        self._errors.close()
-
-    def _answer(self) -> Any:
-        # What a peer prints on the way is not an answer.
-        for line in self._process.stdout:
-            if line[0] in "[{":
-                return json.loads(line)
-        self._errors.seek(0)
-        return {"failed": (self._errors.read().strip().splitlines() or ["no message"])[-1]}
-
-
-def _verdict(task: str, arrays: str) -> str:
-    with np.load(arrays) as saved:
-        right = _right_weights(task, saved["batches"].shape, saved["batches"].tobytes())
-        error = np.abs(saved["weights"] - right).max()
-    return f"{'yes' if error < 1e-3 else 'NO'}, {error:.0e}"
-
-
-@functools.lru_cache(maxsize=8)
-def _right_weights(task: str, shape: tuple[int, int], batches: bytes) -> np.ndarray:
-    indices = np.frombuffer(batches, np.int32).reshape(shape)
-    return np.concatenate([w.ravel() for w in trajectory(TASKS[task](), indices)])
-
-
 def compare(task: str, only: list[str], turns: int, steps: int | None) -> str:
     """The table of one task."""
     early = [] if steps is None else [str(steps)]
@@ -185,16 +116,11 @@ def compare(task: str, only: list[str], turns: int, steps: int | None) -> str:
             rows.append(Row(task, name, peer, folder, early))
         if "steps" not in rows[0].ready:
             raise SystemExit(f"`Trainer.fit` could not be measured: {rows[0].ready}")
-        for turn in range(turns):
-            print(f"{task}: turn {turn + 1} of {turns}", file=sys.stderr)
-            for row in rows:
-                row.turn()
-        for row in rows:
-            row.close()
+        take_turns(task, rows, turns)
     base = rows[0]
     lines = [_cells(row, base.us()) for row in rows]
     by_turn = [statistics.median(turn) / base.ready["steps"] * 1e6 for turn in base.seconds]
-    summary = f"`Trainer.fit` took {_figure(min(by_turn))} to {_figure(max(by_turn))} µs per step, "
+    summary = f"`Trainer.fit` took {figure(min(by_turn))} to {figure(max(by_turn))} µs per step, "
     summary += f"from turn to turn of {turns}."
     for long in (row for row in rows if "20x" in row.name):
         summary += _fixed_cost(base, long)
@@ -216,12 +142,7 @@ def _cells(row: Row, base: float) -> list[str]:
         note = f"{why} is not installed" if state == "missing" else why
         return [row.name, state, "", "", "", note]
     figures = [row.us(), row.us(min), row.us() / base]
-    return [row.name, *map(_figure, figures), row.verdict, row.note]
-
-
-def _figure(value: float) -> str:
-    """Three digits, and no exponent."""
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
+    return [row.name, *map(figure, figures), row.verdict, row.note]
 
 
 def _machine() -> str:
@@ -240,11 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    choices = [*ROWS, "sampler", "cold", "memory", "all"]
+    choices = [*ROWS, "population", "sampler", "cold", "memory", "all"]
     parser.add_argument("--task", choices=choices, default="all")
     parser.add_argument("--only", nargs="+", default=[], help="rows with one of these in the name")
     parser.add_argument("--repeats", type=int, default=9, help="turns that every row takes")
     parser.add_argument("--steps", type=int, help="ends each fit early, for a quick look")
+    parser.add_argument("--members", type=int, help="one size alone, of populations")
     options = parser.parse_args()
     print(_machine())
     for task in choices[:-1]:
@@ -253,6 +175,9 @@ def main() -> None:
         print(f"\n### {task}\n", flush=True)
         if task in ROWS:
             print(compare(task, options.only, options.repeats, options.steps), flush=True)
+        elif task == "population":
+            quick = options.only, options.repeats, options.steps, options.members
+            print(populations.measured(*quick), flush=True)
         else:
             others = {"sampler": samplers, "cold": cold, "memory": memory}
             print(others[task].measured(options.repeats), flush=True)

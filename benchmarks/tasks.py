@@ -52,7 +52,7 @@ class Task:
 
     @property
     def classifies(self) -> bool:
-        return len(self.layers[-1][-1]) > 1
+        return self.layers[-1][-1].shape[-1] > 1
 
     def parts(self) -> Iterator[tuple[str, Layer]]:
         """Each word of the network with its arrays; most words have none."""
@@ -87,6 +87,8 @@ class Fit:
     # The rows of each batch where a peer draws its own.
     indices: np.ndarray | None = None
     same_task: bool = True
+    # How many models each step trains.
+    members: int = 1
 
 
 def seed() -> Task:

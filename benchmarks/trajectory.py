@@ -1,7 +1,8 @@
 """The answer that every peer must reach: NumPy, in double precision, with gradients by hand.
 
 Each word of a network is a function of its arrays and inputs. It gives its outputs, and what turns
-the slope of the loss at these into the slope at the inputs and the gradients of the arrays.
+the slope of the loss at these into the slope at the inputs and the gradients of the arrays. Dense
+layers may have a first axis for the members of a population; so may inputs, targets and weights.
 """
 
 from collections.abc import Callable
@@ -16,14 +17,15 @@ Gradients = list[np.ndarray]
 Back = Callable[[np.ndarray], tuple[np.ndarray, Gradients]]
 
 
-def trajectory(task: Task, indices: np.ndarray) -> Gradients:
-    """The weights after these batches."""
+def trajectory(task: Task, indices: np.ndarray, counts: np.ndarray | None = None) -> Gradients:
+    """The weights after these batches, in which a row counts as often as `counts` says."""
     weights = [array.astype(np.float64) for layer in task.layers for array in layer]
     inputs, targets = task.inputs.astype(np.float64), task.targets
     first = [np.zeros_like(w) for w in weights]
     second = [np.zeros_like(w) for w in weights]
     for step, rows in enumerate(indices, start=1):
-        grads = _gradients(task, weights, inputs[rows], targets[rows])
+        often = np.ones(rows.shape) if counts is None else counts[..., rows].astype(np.float64)
+        grads = _gradients(task, weights, inputs[rows], targets[rows], often)
         for w, m, v, g in zip(weights, first, second, grads, strict=True):
             if not task.classifies:
                 w -= task.learning_rate * g
@@ -36,13 +38,15 @@ def trajectory(task: Task, indices: np.ndarray) -> Gradients:
     return weights
 
 
-def _gradients(task: Task, weights: Gradients, x: np.ndarray, targets: np.ndarray) -> Gradients:
+def _gradients(
+    task: Task, weights: Gradients, x: np.ndarray, targets: np.ndarray, often: np.ndarray
+) -> Gradients:
     arrays, backs = iter(weights), []
     for word, layer in task.parts():
         x, back = WORDS[word](*[next(arrays) for _ in layer], x=x)
         backs.append(back)
     slope = _slope_of_cross_entropy if task.classifies else _slope_of_rmse
-    delta, grads = slope(x, targets), []
+    delta, grads = slope(x, targets, often), []
     for back in reversed(backs):
         delta, own = back(delta)
         grads = own + grads
@@ -51,9 +55,9 @@ def _gradients(task: Task, weights: Gradients, x: np.ndarray, targets: np.ndarra
 
 def _dense(weight: np.ndarray, *bias: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Back]:
     def back(delta: np.ndarray) -> tuple[np.ndarray, Gradients]:
-        return delta @ weight, [delta.T @ x, *[delta.sum(axis=0) for _ in bias]]
+        return delta @ weight, [delta.mT @ x, *[delta.sum(axis=-2) for _ in bias]]
 
-    return x @ weight.T + sum(bias), back
+    return x @ weight.mT + sum(b[..., None, :] for b in bias), back
 
 
 def _conv(weight: np.ndarray, bias: np.ndarray, *, x: np.ndarray) -> tuple[np.ndarray, Back]:
@@ -126,13 +130,16 @@ WORDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _slope_of_rmse(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    residual = outputs[:, 0] - targets
-    return (residual / (len(residual) * np.sqrt(np.mean(residual**2))))[:, None]
+def _slope_of_rmse(outputs: np.ndarray, targets: np.ndarray, often: np.ndarray) -> np.ndarray:
+    residual, share = outputs[..., 0] - targets, often / often.sum(axis=-1, keepdims=True)
+    root = np.sqrt(np.sum(share * residual**2, axis=-1, keepdims=True))
+    return (share * residual / root)[..., None]
 
 
-def _slope_of_cross_entropy(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    exp = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    slope = exp / exp.sum(axis=1, keepdims=True)
-    slope[np.arange(len(targets)), targets] -= 1
-    return slope / len(targets)
+def _slope_of_cross_entropy(
+    outputs: np.ndarray, targets: np.ndarray, often: np.ndarray
+) -> np.ndarray:
+    exp = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+    right = np.arange(outputs.shape[-1]) == targets[..., None]
+    share = often / often.sum(axis=-1, keepdims=True)
+    return share[..., None] * (exp / exp.sum(axis=-1, keepdims=True) - right)

@@ -126,14 +126,17 @@ def own_draw(task: Task) -> Fit:
     return fit(task, draw=draw, note="`jax.random.randint` for the whole run ahead, Threefry")
 
 
-def one_kernel(task: Task) -> Fit:
+def small_loop_kernel(train):
+    """Jitted, with loops compiled as one native function each."""
     from jax.experimental.xla_metadata import set_xla_metadata
 
-    def wrap(train):
-        def tagged(*arguments):
-            with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
-                return jax.jit(train)(*arguments)
+    def tagged(*arguments):
+        with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
+            return jax.jit(train)(*arguments)
 
-        return jax.jit(tagged)
+    return jax.jit(tagged)
 
-    return fit(task, wrap=wrap, note="pre-drawn indices; XLA's experimental small-loop kernel")
+
+def one_kernel(task: Task) -> Fit:
+    note = "pre-drawn indices; XLA's experimental small-loop kernel"
+    return fit(task, wrap=small_loop_kernel, note=note)

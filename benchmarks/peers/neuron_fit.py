@@ -66,11 +66,17 @@ def fit(
         return trainer
 
     weights = lambda trainer: jax.tree.leaves(trainer.state.params)
-    drawn = _drawn(sampler, task, steps)
-    return Fit(start, run, weights, steps, note or f"{type(sampler).__name__}, history on", drawn)
+    return Fit(
+        start,
+        run,
+        weights,
+        steps,
+        note or f"{type(sampler).__name__}, history on",
+        drawn(sampler, task, steps),
+    )
 
 
-def _drawn(sampler: neuron.Sampler, task: Task, steps: int) -> np.ndarray:
+def drawn(sampler: neuron.Sampler, task: Task, steps: int) -> np.ndarray:
     """The sampler's batches, for the check against NumPy."""
     rows, batch_size = len(task.inputs), task.batch_size
 

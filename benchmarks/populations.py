@@ -1,0 +1,85 @@
+"""What a step costs where many models are trained at once: a table a problem, sizes in columns."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+from many import MANY, PROBLEMS
+from tasks import table
+from turns import Row, figure, same, take_turns
+
+
+# (name, module of `peers` and a function in it, what a problem's name must hold)
+ROWS = [
+    ("Population.fit", "neuron_population.fit", ""),
+    ("Population.fit, own draws", "neuron_population.own_draws", ""),
+    ("bootstrap", "neuron_population.bootstrap", "counts"),
+    ("Trainer.fit, one at a time", "neuron_one_by_one.fit", ""),
+    ("Trainer.fit, two processes", "process_pool.fit", ""),
+    ("Equinox ensemble, loop", "equinox_ensemble.loop", ""),
+    ("Equinox ensemble, lax.scan", "equinox_ensemble.whole_run", ""),
+    ("lax.scan, small-loop kernel", "equinox_ensemble.one_kernel", ""),
+    ("torch.func ensemble, one thread", "torch_ensemble.fit", ""),
+    ("torch.func ensemble, all cores", "torch_ensemble.all_cores", ""),
+]
+# Members whose weights are worked out by hand, evenly spread, the first and the last among them.
+CHECKED = 100
+
+
+def measured(only: Sequence[str], turns: int, steps: int | None, members: int | None) -> str:
+    """The tables of all problems."""
+    wanted = lambda row: not only or any(o.lower() in str(row).lower() for o in only)
+    chosen = [row for row in ROWS if wanted(row)]
+    parts = []
+    for problem, numbers in PROBLEMS.items():
+        numbers = [n for n in numbers if members in (None, n)]
+        if numbers:
+            peers = [(name, peer) for name, peer, holds in chosen if holds in problem]
+            columns = [_column(f"{problem}, {n}", peers, turns, steps) for n in numbers]
+            parts += [f"#### {problem}", _table(numbers, columns)]
+    return "\n\n".join(parts)
+
+
+def _column(task: str, peers: list[tuple[str, str]], turns: int, steps: int | None) -> list[Row]:
+    early = [] if steps is None else [str(steps)]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, peer in peers:
+            print(f"{task}: {name} gets ready", file=sys.stderr)
+            rows.append(Row(task, name, peer, folder, early, _verdict))
+        take_turns(task, rows, turns)
+    return rows
+
+
+def _verdict(task: str, arrays: str) -> str:
+    many = MANY[task]()
+    with np.load(arrays) as saved:
+        weights = saved["weights"]
+        many = many.first(int(saved["steps"])).some(len(weights))
+        batches = saved.get("batches", many.indices)
+    chosen = np.unique(np.linspace(0, len(weights) - 1, CHECKED).round().astype(int))
+    return same(weights[chosen], many.right(batches, chosen))
+
+
+def _table(numbers: list[int], columns: list[list[Row]]) -> str:
+    header = ["", *[f"{n:,} at once" for n in numbers], "furthest weight", "note"]
+    lines = []
+    for rows in zip(*columns, strict=True):
+        cells = [figure(row.us()) if row.seconds else _missing(row) for row in rows]
+        verdicts = [row.verdict for row in rows if row.seconds]
+        # "NO" before "yes", and then by the error.
+        worst = max(
+            verdicts, key=lambda v: (v.startswith("NO"), float(v.split(", ")[-1])), default=""
+        )
+        notes = dict.fromkeys(row.note or _why(row) for row in rows)
+        lines.append([rows[0].name, *cells, worst, "; ".join(notes)])
+    return table(header, lines)
+
+
+def _missing(row: Row) -> str:
+    return next(iter(row.ready))
+
+
+def _why(row: Row) -> str:
+    return "" if row.seconds else str(next(iter(row.ready.values())))
