@@ -1,5 +1,7 @@
 """Trains Equinox models: a run is one value and one compiled program."""
 
+from neuron.bootstrapping import Bootstrapped as Bootstrapped
+from neuron.bootstrapping import bootstrap as bootstrap
 from neuron.callbacks import Callback as Callback
 from neuron.callbacks import Checkpoint as Checkpoint
 from neuron.callbacks import CSVLogger as CSVLogger
@@ -19,6 +21,8 @@ from neuron.checkpoint import load as load
 from neuron.checkpoint import save as save
 from neuron.comparison import Comparison as Comparison
 from neuron.comparison import compare as compare
+from neuron.cross_validation import CrossValidation as CrossValidation
+from neuron.cross_validation import cross_validate as cross_validate
 from neuron.data import Columns as Columns
 from neuron.data import DataLoader as DataLoader
 from neuron.data import Source as Source
@@ -106,6 +110,8 @@ from neuron.splits import k_folds as k_folds
 from neuron.splits import split as split
 from neuron.state import TrainState as TrainState
 from neuron.summaries import summary as summary
+from neuron.sweeps import Sweep as Sweep
+from neuron.sweeps import sweep as sweep
 from neuron.trainer import Trainer as Trainer
 from neuron.types import Batch as Batch
 from neuron.types import Fixed as Fixed

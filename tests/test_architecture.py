@@ -21,7 +21,7 @@ UPPER = {
     "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
     "trainer", "finder", "population", "demands", "splits", "preprocessing", "clock", "exports", "origin", "extras",
     "resampling", "intervals", "scores", "comparison",
-    "unrolling",
+    "unrolling", "sweeps", "cross_validation", "bootstrapping",
 }  # fmt: skip
 COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers", "exports"}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.

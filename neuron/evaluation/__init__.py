@@ -8,6 +8,7 @@ from neuron.evaluation.evaluating import Scored as Scored
 from neuron.evaluation.evaluating import at_once as at_once
 from neuron.evaluation.evaluating import evaluate as evaluate
 from neuron.evaluation.finishing import computed as computed
+from neuron.evaluation.finishing import finished as finished
 from neuron.evaluation.finishing import finisher as finisher
 from neuron.evaluation.observing import Observed as Observed
 from neuron.evaluation.observing import Observer as Observer

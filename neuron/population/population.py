@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import equinox as eqx
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from neuron.average import Average
 from neuron.callbacks import Callback, Hooks, ProgressBar, terminal_attached
 from neuron.checkpoint import Path, Saved, described
 from neuron.data import DataLoader, as_inputs
@@ -24,6 +25,7 @@ from neuron.population.histories import Histories, Stop
 from neuron.population.loaders import samplers_of
 from neuron.population.stacks import (
     Stack,
+    refuse_other_targets,
     refuse_others,
     rows_weight,
     states_of,
@@ -109,7 +111,12 @@ class Population(Trainer):
 
     @classmethod
     def repeated(
-        cls, trainer: Trainer, members: int, numbers: dict[str, Any] | None = None
+        cls,
+        trainer: Trainer,
+        members: int,
+        numbers: Mapping[str, Any] | None = None,
+        *,
+        callbacks: Sequence[Callback] = (),
     ) -> "Population":
         """Many equal members, each where the trainer stands.
 
@@ -118,19 +125,20 @@ class Population(Trainer):
         - `trainer`: is not changed.
         - `members`: how many.
         - `numbers`: numbers of the run by name, see `neuron.sweep`, each (members,).
+        - `callbacks`: as for `Population`.
         """
         state = dataclasses.replace(trainer.state, metrics={})
         many = with_counters_of(state, repeated(state, members))
         stack = Stack.of([trainer])
         if numbers:
-            parts = with_numbers(stack.optimizer, stack.objective, stack.average, numbers)
+            parts = with_numbers(stack.optimizer, stack.objective, stack.average, dict(numbers))
             optimizer, objective, average = parts
             stack = dataclasses.replace(
                 stack, optimizer=optimizer, objective=objective, average=average
             )
         population = cls.__new__(cls)
         population._set(trainer, members, many, stack)
-        population._hooks, population._block_size = Hooks([]), None
+        population._hooks, population._block_size = hooks_of(callbacks), None
         return population
 
     def _set(self, first: Trainer, members: int, state: TrainState, stack: Stack) -> None:
@@ -141,6 +149,7 @@ class Population(Trainer):
         self._frozen, self._optimizer = stack.frozen, stack.optimizer
         self._optimizer_given = stack.optimizer
         self._weight: np.ndarray | None = None
+        self._targets: PyTree = None
         self._samplers: Sampler | None = None
         self.history: Histories = self._new_history()
 
@@ -230,6 +239,7 @@ class Population(Trainer):
                 f"there are {names}."
             )
         values = np.asarray(row[name], float) * (1 if mode == "min" else -1)
+        values[self.faulty] = np.nan
         if not np.isfinite(values).any():
             raise ValueError(f"`Population.best({name!r})`: no member has a finite value.")
         return int(np.nanargmin(np.where(np.isfinite(values), values, np.inf)))
@@ -243,6 +253,7 @@ class Population(Trainer):
         validation: Any = None,
         resume_from: Path | None = None,
         weight: Any = None,
+        targets: Any = None,
     ) -> Histories:
         """Trains that many more epochs or steps; 10 epochs if neither is given.
 
@@ -254,6 +265,8 @@ class Population(Trainer):
         - `weight`: how much each row counts for each member, (members, rows): 0 and 1 for folds,
             whole numbers for resamples. It multiplies the loader's own. The rows are not copied,
             and small integers stay as small as they are.
+        - `targets`: what each member is to predict, (members, rows, ...), in the place of the
+            loader's own.
 
         **Returns:**
 
@@ -264,15 +277,19 @@ class Population(Trainer):
         - As `Trainer.fit`, but for `NonFiniteLossError`: see `stops`.
         """
         data, self._samplers = samplers_of(loader, len(self))
-        self._weight = None
-        if weight is not None:
+        self._weight = self._targets = None
+        if weight is not None or targets is not None:
             data = data if isinstance(data, DataLoader) else DataLoader(data)
             if not data.on_device:
                 raise ValueError(
-                    "`Population.fit(weight=...)` needs rows that live on the device: give "
-                    "`DataLoader(..., placement='device')`."
+                    "`Population.fit(weight=..., targets=...)` needs rows that live on the "
+                    "device: give `DataLoader(..., placement='device')`."
                 )
-            self._weight = rows_weight(weight, len(self), data.cut.rows)
+            rows = data.cut.rows
+            self._weight = None if weight is None else rows_weight(weight, len(self), rows)
+            self._targets = targets
+            if targets is not None:
+                refuse_other_targets(targets, data.sample().targets, len(self))
         try:
             super().fit(
                 data, epochs=epochs, steps=steps, validation=validation, resume_from=resume_from
@@ -316,6 +333,39 @@ class Population(Trainer):
         number = whole_number("Population.predict(samples=...)", samples, least=1)
         draws = [drawn(sample) for sample in range(number)]
         return jax.tree.map(lambda *draw: jnp.asarray(np.stack(draw, axis=1)), *draws)
+
+    def start_from(self, models: Model) -> None:
+        """Lets each member start from weights of its own, and the optimizer anew.
+
+        **Arguments:**
+
+        - `models`: all models as one tree, as `stacked` has them.
+        """
+        params, frozen = eqx.partition(models, _like(self._state.params))
+        one = self._first.state.params
+        flags = self._flags(one, params)
+        if not all(flags):
+            raise ValueError("`Population.start_from(models)` must have the members first.")
+        opt_state = repeated(self._first.optimizer.init(one), len(self))
+        state = dataclasses.replace(self._state, params=params, opt_state=opt_state)
+        if state.average is not None:
+            state = dataclasses.replace(
+                state, average=Average(params, jnp.zeros_like(state.average.weight))
+            )
+        self._state = on_entry(state, self._parts.device)
+        self._frozen = on_entry(frozen, self._parts.device)
+
+    def go_elsewhere(self, epochs: int) -> None:
+        """Goes on as if that many epochs had passed: on other batches."""
+        self._place.epoch += epochs
+
+    def parts_of_models(self) -> tuple[list[Any], list[Any]]:
+        """The arrays of one member's model, and of all."""
+        return arrays_of(self._first.model), arrays_of(self.stacked)
+
+    def model_of(self, arrays: Sequence[Any]) -> Model:
+        """A member's model around its arrays."""
+        return Static(self._first.model).combine(arrays)
 
     def set(self, **hyperparameters: Any) -> None:
         """Changes numbers of the optimizer, between fits or in a hook, without a recompile.
@@ -438,6 +488,7 @@ class Population(Trainer):
             "members' numbers": (self._stack.objective, self._stack.average, self._stack.seed),
             "members' samplers": self._samplers,
             "members' weights": self._weight,
+            "members' targets": self._targets,
         }
         return {name: described(part) for name, part in parts.items()}
 
@@ -464,13 +515,7 @@ class Population(Trainer):
     def _begin(self, task: Task, data: Data, saved: Saved | None) -> UnderWay:
         device, stopped = self._parts.device, self.stopped_members
         one = self._place.put_into(dataclasses.replace(self._first._state, metrics={}))
-        one_data = many_data = data
-        if self._weight is not None:
-            assert isinstance(data, Batch)
-            weight = jax.device_put(self._weight, device)
-            weight = weight if data.weight is None else weight * data.weight
-            many_data = dataclasses.replace(data, weight=weight)
-            one_data = dataclasses.replace(data, weight=weight[0])
+        one_data, many_data = self._rows_of(data)
         one = ready(on_entry(one, device), self._one_task, one_data)
         wide = lambda leaf: np.broadcast_to(leaf, (len(self), *np.shape(leaf)))
         metrics = kept(self._state.metrics, jax.tree.map(wide, one.metrics))
@@ -482,11 +527,33 @@ class Population(Trainer):
         parts = (on_entry(one, device), self._one_task, one_data), (state, task, many_data)
         return Members(*parts, self._block_size, _cores(), self._note)
 
+    def _rows_of(self, data: Data) -> tuple[Data, Data]:
+        """The rows of one member, and of all."""
+        device, one, many = self._parts.device, data, data
+        if self._weight is not None:
+            assert isinstance(data, Batch)
+            weight = jax.device_put(self._weight, device)
+            weight = weight if data.weight is None else weight * data.weight
+            one, many = (dataclasses.replace(data, weight=w) for w in (weight[0], weight))
+        if self._targets is not None:
+            targets = on_entry(jax.tree.map(np.asarray, self._targets), device)
+            first = jax.tree.map(lambda leaf: leaf[0], targets)
+            one, many = (
+                dataclasses.replace(side, targets=t)  # pyright: ignore[reportArgumentType]
+                for side, t in ((one, first), (many, targets))
+            )
+        return one, many
+
     def _note(self, member: int, step: int) -> None:
         self.history.stops.setdefault(member, Stop(step, _FAULT))
 
+    @property
+    def faulty(self) -> list[int]:
+        """The members whose loss or gradients were not finite."""
+        return [member for member, stop in self.stops.items() if stop.reason == _FAULT]
+
     def _tell_of_faults(self) -> None:
-        faults = {m: stop.step for m, stop in self.stops.items() if stop.reason == _FAULT}
+        faults = {member: self.stops[member].step for member in self.faulty}
         if faults:
             some = ", ".join(f"{m} at step {step}" for m, step in list(faults.items())[:5])
             warnings.warn(
@@ -523,6 +590,11 @@ def hooks_of(callbacks: Sequence[Callback]) -> Hooks:
                 "at one run: it needs numbers where a population has arrays."
             )
     return hooks
+
+
+def _like(params: PyTree) -> PyTree:
+    """Which leaves are trained."""
+    return jax.tree.map(lambda leaf: leaf is not None, params, is_leaf=lambda x: x is None)
 
 
 def _cores() -> int:

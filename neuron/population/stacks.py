@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
@@ -131,3 +132,19 @@ def rows_weight(weight: Any, members: int, rows: int) -> np.ndarray:
     if given.dtype.kind == "i" and (given < 0).any():
         raise ValueError("`Population.fit(weight=...)` must be at least 0.")
     return given.astype(np.uint8) if given.dtype == bool else given
+
+
+def refuse_other_targets(targets: Any, like: Any, members: int) -> None:
+    """Refuses targets that are not those of each member.
+
+    **Raises:**
+
+    - `ValueError` for another shape than the loader's with the members first.
+    """
+    given, wanted = (jax.tree.map(np.shape, tree) for tree in (targets, like))
+    expected = jax.tree.map(lambda leaf: (members, *np.shape(leaf)), like)
+    if given != expected:
+        raise ValueError(
+            "`Population.fit(targets=...)` must be the loader's targets, members first: of shapes "
+            f"{expected} here, for {wanted} of one; got {given}."
+        )

@@ -88,13 +88,25 @@ def k_folds(
 
     - As for `split`, before the first pair.
     """
-    folds = whole_number("k_folds(folds=...)", folds, least=2)
-    rows = count_rows("k_folds(data)", data)
-    shares = np.full(folds, 1 / folds)
-    part_of = _parts("k_folds", data, rows, shares, stratify, groups, seed, _FOLDS)
+    part_of = fold_of("k_folds", data, folds, stratify=stratify, groups=groups, seed=seed)
     held = (part_of == fold for fold in range(folds))
     pair = lambda out: (taken("k_folds(data)", data, ~out), taken("k_folds(data)", data, out))
     return map(pair, held)
+
+
+def fold_of(
+    name: str, data: Any, folds: int, *, stratify: Any, groups: Any, seed: int
+) -> np.ndarray:
+    """In which fold each row is held out.
+
+    **Arguments:**
+
+    - `name`: of the function that was called, for errors.
+    - `data`, `folds`, `stratify`, `groups`, `seed`: as for `k_folds`.
+    """
+    folds = whole_number(f"{name}(folds=...)", folds, least=2)
+    rows, shares = count_rows(f"{name}(data)", data), np.full(folds, 1 / folds)
+    return _parts(name, data, rows, shares, stratify, groups, seed, _FOLDS)
 
 
 def _shares(fractions: Any) -> np.ndarray:

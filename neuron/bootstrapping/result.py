@@ -1,0 +1,258 @@
+"""What a bootstrap knows: intervals and errors of anything that a model says."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from neuron import intervals
+from neuron.bootstrapping import out_of_bag
+from neuron.bootstrapping.optimization import OptimizationError
+from neuron.bootstrapping.replicas import Fitting, over_models
+from neuron.intervals import Interval
+from neuron.plotting import axes_for
+from neuron.population import Population
+from neuron.resampling import Resampling
+from neuron.trainer import Trainer
+from neuron.types import Model
+
+
+class Bootstrapped:
+    """Replicas of a trained model, each trained to the end on a resample of the rows, and the
+    estimate, trained on all of them alike.
+
+    - `population`: all members; the first one is the estimate.
+    - `counts`: how often each row is in each replica's resample, (replicas, rows); `None` where it
+        is residuals that were drawn.
+    - `optimization_error`: what other batches would have changed; `None` where it was not looked
+        at.
+    - `failed`: how many replicas broke down; they count nowhere.
+    """
+
+    def __init__(
+        self,
+        fitting: Fitting,
+        population: Population,
+        counts: np.ndarray | None,
+        resampling: Resampling | None,
+        level: float,
+        optimization_error: OptimizationError | None,
+    ):
+        self._fitting, self.population, self.counts = fitting, population, counts
+        self._resampling, self.level = resampling, level
+        self.optimization_error = optimization_error
+        replicas = np.arange(1, len(population))
+        self._there = np.setdiff1d(replicas, population.faulty)
+        self.failed = len(replicas) - len(self._there)
+
+    def __len__(self) -> int:
+        """How many replicas there are, without those that broke down."""
+        return len(self._there)
+
+    @property
+    def estimate(self) -> Trainer:
+        """The model that is trained on the data themselves, as an ordinary trainer."""
+        return self.population[0]
+
+    def statistic(self, statistic: Callable[[Model], Any]) -> tuple[np.ndarray, np.ndarray]:
+        """A function of the model, of the estimate, and of each replica: (replicas, ...).
+
+        **Arguments:**
+
+        - `statistic`: from a model to a number or an array.
+        """
+        values = over_models(statistic, self.population)
+        return values[0], values[self._there]
+
+    def interval(
+        self, statistic: Callable[[Model], Any], *, kind: str = "percentile", level: Any = None
+    ) -> Interval:
+        """Lower and upper ends of an interval for a function of the model.
+
+        ```python
+        lower, upper = result.interval(lambda model: model.weight)
+        ```
+
+        **Arguments:**
+
+        - `statistic`: from a model to a number or an array, of which each number gets one.
+        - `kind`: `"percentile"`, `"basic"` or `"bca"`, see `neuron.intervals`. The last one trains
+            a model for each row that is left out, up to 1,000, when it is first asked for.
+        - `level`: in (0, 1); that of the bootstrap if `None`.
+
+        **Raises:**
+
+        - `ValueError` for another kind or level, and for `"bca"` where residuals were drawn.
+        """
+        estimate, replicates = self.statistic(statistic)
+        jackknife = over_models(statistic, self._jackknife) if kind == "bca" else None
+        level = self.level if level is None else level
+        return intervals.interval(kind, replicates, estimate, level, jackknife)
+
+    def standard_error(self, statistic: Callable[[Model], Any]) -> np.ndarray:
+        """The standard deviation over the replicas of a function of the model.
+
+        **Arguments:**
+
+        - `statistic`: as for `interval`.
+        """
+        return intervals.standard_error(self.statistic(statistic)[1])
+
+    def predict_interval(
+        self, inputs: Any, *, kind: str = "percentile", level: Any = None, outcome: bool = False
+    ) -> Interval:
+        """Lower and upper ends of the prediction for each row of inputs: a band.
+
+        **Arguments:**
+
+        - `inputs`: as for `Trainer.predict`.
+        - `kind`, `level`: as for `interval`.
+        - `outcome`: whether the band is for what is observed, and not for its mean: then each
+            replica's prediction has a residual added, drawn from those of rows that replicas have
+            not seen. Residuals are taken to be alike everywhere.
+
+        **Raises:**
+
+        - `ValueError` as `interval`, and for `outcome` where targets are no numbers like the
+            predictions.
+        """
+        predicted = np.asarray(self.population.predict(inputs), np.float64)
+        level = self.level if level is None else level
+        if outcome:
+            return self._outcomes(predicted, kind, level)
+        jackknife = None
+        if kind == "bca":
+            jackknife = np.asarray(self._jackknife.predict(inputs), np.float64)
+        replicates = predicted[self._there]
+        return intervals.interval(kind, replicates, predicted[0], level, jackknife)
+
+    def _outcomes(self, predicted: np.ndarray, kind: str, level: float) -> Interval:
+        call = "Bootstrapped.predict_interval(outcome=True)"
+        targets = np.asarray(self._fitting.rows.targets)
+        if kind != "percentile" or targets.dtype.kind != "f":
+            raise ValueError(
+                f"`{call}` is of kind 'percentile', for targets that are floats; got {kind!r} and "
+                f"{targets.dtype}."
+            )
+        known = self.out_of_bag_predictions
+        residuals = (targets - known)[np.isfinite(known)]
+        draws = np.random.Generator(np.random.PCG64(self._fitting.seed))
+        shown = predicted[self._there]
+        shown = shown + draws.choice(residuals, shown.shape)
+        return intervals.interval(kind, shown, predicted[0], level)
+
+    @functools.cached_property
+    def out_of_bag(self) -> dict[str, Any]:
+        """The loss and the metrics over all pairs of a replica and a row that it was not trained
+        on: an honest error without a held-out set (Efron & Tibshirani, 1997: a little too high,
+        since a resample has 63 % of the rows).
+
+        **Raises:**
+
+        - `ValueError` where residuals were drawn, which leaves no row out.
+        """
+        return out_of_bag.scores(self._fitting, self.population, self._out)
+
+    @functools.cached_property
+    def out_of_bag_predictions(self) -> Any:
+        """Each row's mean prediction by the replicas that were not trained on it (Breiman, 1996),
+        rows first; NaN for a row that is in every resample."""
+        return out_of_bag.predictions(self._fitting, self.population, self._out)
+
+    @property
+    def _out(self) -> np.ndarray:
+        if self.counts is None:
+            raise ValueError(
+                "`Bootstrapped.out_of_bag` needs rows that are left out; where residuals are drawn "
+                "there are none."
+            )
+        out = np.zeros((len(self.population), self.counts.shape[1]), bool)
+        out[self._there] = self.counts[self._there - 1] == 0
+        return out
+
+    @functools.cached_property
+    def _jackknife(self) -> Population:
+        if self._resampling is None:
+            raise ValueError(
+                "`Bootstrapped.interval(kind='bca')` needs rows that are left out; where residuals "
+                "are drawn take 'percentile' or 'basic'."
+            )
+        return self._fitting.trained(self._resampling.without_one(self._fitting.number).T)
+
+    def plot(
+        self,
+        statistic: Callable[[Model], Any] | None = None,
+        ax: Any = None,
+        *,
+        names: Sequence[str] | None = None,
+        kind: str = "percentile",
+        reference: Any = None,
+    ) -> Any:
+        """Draws numbers of the model with their intervals; returns the axes.
+
+        **Arguments:**
+
+        - `statistic`: as for `interval`; all weights if `None`.
+        - `ax`: where to draw.
+        - `names`: what the numbers are called.
+        - `kind`: as for `interval`.
+        - `reference`: other values of the same numbers, drawn beside them.
+
+        **Raises:**
+
+        - `ImportError` without matplotlib, which the extra `neuron-equinox[plot]` brings.
+        """
+        ax = axes_for("Bootstrapped.plot()", ax)
+        statistic = _weights if statistic is None else statistic
+        center = np.ravel(self.statistic(statistic)[0])
+        lower, upper = map(np.ravel, self.interval(statistic, kind=kind))
+        places = np.arange(len(center))
+        ends = np.maximum(0, [center - lower, upper - center])
+        label = f"estimate, {100 * self.level:g} % {kind}"
+        ax.errorbar(center, places, xerr=ends, fmt="o", ms=4, capsize=3, label=label)
+        if reference is not None:
+            ax.plot(np.ravel(reference), places, "x", color="C3", label="reference")
+        ax.set_yticks(places, names or [str(place) for place in places])
+        ax.invert_yaxis()
+        ax.axvline(0, lw=0.8, color="gray")
+        ax.set(xlabel="value")
+        ax.legend(frameon=False)
+        return ax
+
+    def plot_fit(self, inputs: Any, ax: Any = None, *, outcome: bool = False) -> Any:
+        """Draws the prediction over a single input, with its band; returns the axes.
+
+        **Arguments:**
+
+        - `inputs`: rows of one number.
+        - `ax`: where to draw.
+        - `outcome`: as for `predict_interval`.
+
+        **Raises:**
+
+        - `ImportError` without matplotlib, which the extra `neuron-equinox[plot]` brings.
+        """
+        ax = axes_for("Bootstrapped.plot_fit()", ax)
+        over = np.ravel(inputs)
+        order = np.argsort(over)
+        shown = np.asarray(inputs)[order]
+        lower, upper = (np.ravel(end) for end in self.predict_interval(shown, outcome=outcome))
+        center = np.ravel(self.population.predict(shown)[0])
+        label = f"{100 * self.level:g} % of {'outcomes' if outcome else 'fits'}"
+        ax.fill_between(over[order], lower, upper, alpha=0.25, lw=0, label=label)
+        ax.plot(over[order], center, lw=1.4, label="estimate")
+        ax.set(xlabel="input", ylabel="prediction")
+        ax.legend(frameon=False)
+        return ax
+
+    def __repr__(self) -> str:
+        text = f"Bootstrapped({len(self)} replicas, {self.population.step} steps"
+        text += f", {self.failed} failed" if self.failed else ""
+        return text + (f", {self.optimization_error})" if self.optimization_error else ")")
+
+
+def _weights(model: Model) -> Any:
+    leaves = [leaf for leaf in jax.tree.leaves(model) if isinstance(leaf, jax.Array)]
+    return jax.numpy.concatenate([jax.numpy.ravel(leaf) for leaf in leaves])
