@@ -21,8 +21,6 @@ from neuron.checkpoint import load as load
 from neuron.checkpoint import save as save
 from neuron.comparison import Comparison as Comparison
 from neuron.comparison import compare as compare
-from neuron.cross_validation import CrossValidation as CrossValidation
-from neuron.cross_validation import cross_validate as cross_validate
 from neuron.data import Columns as Columns
 from neuron.data import DataLoader as DataLoader
 from neuron.data import Source as Source
@@ -35,6 +33,8 @@ from neuron.exports import export_onnx as export_onnx
 from neuron.exports import load_exported as load_exported
 from neuron.finder import RateSearch as RateSearch
 from neuron.finder import find_learning_rate as find_learning_rate
+from neuron.folds import CrossValidation as CrossValidation
+from neuron.folds import cross_validate as cross_validate
 from neuron.history import History as History
 from neuron.layers import Dense as Dense
 from neuron.losses import BinaryCrossEntropy as BinaryCrossEntropy

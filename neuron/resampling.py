@@ -12,6 +12,12 @@ from neuron.samplers import row_numbers_by_class
 from neuron.types import whole_number
 
 
+def generator(seed: int, replica: int) -> np.random.Generator:
+    """The random numbers of one replica: a function of both numbers alone."""
+    child = np.random.SeedSequence(int(seed), spawn_key=(replica,))
+    return np.random.Generator(np.random.PCG64(child))
+
+
 class Resampling(abc.ABC):
     """What is drawn with replacement: the units that depend on nothing but themselves.
 
@@ -78,8 +84,7 @@ class Resampling(abc.ABC):
         units = self.units(rows)
         counts = np.empty((replicas, rows), np.uint8)
         for replica in range(replicas):
-            child = np.random.SeedSequence(int(seed), spawn_key=(replica,))
-            drawn = self.resample(units, np.random.Generator(np.random.PCG64(child)))
+            drawn = self.resample(units, generator(seed, replica))
             if drawn.max() > np.iinfo(counts.dtype).max:
                 counts = counts.astype(np.uint16)
             counts[replica] = drawn

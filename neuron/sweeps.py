@@ -137,10 +137,11 @@ def sweep(
     **Arguments:**
 
     - `trainer`: where all members start from, on the same batches; it is not changed.
-    - `loader`, `epochs`, `steps`, `validation`: as for `Trainer.fit`.
+    - `loader`: as for `Trainer.fit`.
     - `settings`: a list of values for each number: `optimizer.learning_rate` and other numbers of
         the optimizer, `loss.delta` and other numbers of the loss, `loss.penalties.l2.strength`,
         `average`. Of several numbers, every combination.
+    - `epochs`, `steps`, `validation`: as for `Trainer.fit`.
     - `callbacks`: what looks at the population.
 
     **Returns:**

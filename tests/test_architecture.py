@@ -21,9 +21,18 @@ UPPER = {
     "data", "history", "checkpoint", "callbacks", "interrupts", "slices", "place", "plotting", "driving",
     "trainer", "finder", "population", "demands", "splits", "preprocessing", "clock", "exports", "origin", "extras",
     "resampling", "intervals", "scores", "comparison",
-    "unrolling", "sweeps", "cross_validation", "bootstrapping",
+    "unrolling", "sweeps", "folds", "bootstrapping",
 }  # fmt: skip
-COMPILING = {"run", "evaluation", "kernel", "convolutions", "rows", "samplers", "exports"}
+COMPILING = {
+    "bootstrapping",
+    "run",
+    "evaluation",
+    "kernel",
+    "convolutions",
+    "rows",
+    "samplers",
+    "exports",
+}
 # What may be imported beside neuron itself, and the ground floor's share of the standard library.
 # Equinox prints modules by `wadler_lindig`, and asks a module of one's own for its words.
 LIBRARIES = {"jax", "equinox", "jaxtyping", "wadler_lindig", "numpy", "neuron"}

@@ -7,14 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuron import intervals
-from neuron.bootstrapping import out_of_bag
 from neuron.bootstrapping.optimization import OptimizationError
+from neuron.bootstrapping.out_of_bag import predictions, scores
 from neuron.bootstrapping.replicas import Fitting, over_models
-from neuron.intervals import Interval
+from neuron.intervals import Interval, interval, standard_error
 from neuron.plotting import axes_for
 from neuron.population import Population
-from neuron.resampling import Resampling
+from neuron.resampling import Resampling, generator
 from neuron.trainer import Trainer
 from neuron.types import Model
 
@@ -40,6 +39,17 @@ class Bootstrapped:
         level: float,
         optimization_error: OptimizationError | None,
     ):
+        """`neuron.bootstrap` makes it.
+
+        **Arguments:**
+
+        - `fitting`: how the members were trained.
+        - `population`: them.
+        - `counts`: as above.
+        - `resampling`: what was drawn; `None` where it is residuals.
+        - `level`: of the intervals that are not told another one.
+        - `optimization_error`: as above.
+        """
         self._fitting, self.population, self.counts = fitting, population, counts
         self._resampling, self.level = resampling, level
         self.optimization_error = optimization_error
@@ -89,7 +99,7 @@ class Bootstrapped:
         estimate, replicates = self.statistic(statistic)
         jackknife = over_models(statistic, self._jackknife) if kind == "bca" else None
         level = self.level if level is None else level
-        return intervals.interval(kind, replicates, estimate, level, jackknife)
+        return interval(kind, replicates, estimate, level, jackknife)
 
     def standard_error(self, statistic: Callable[[Model], Any]) -> np.ndarray:
         """The standard deviation over the replicas of a function of the model.
@@ -98,7 +108,7 @@ class Bootstrapped:
 
         - `statistic`: as for `interval`.
         """
-        return intervals.standard_error(self.statistic(statistic)[1])
+        return standard_error(self.statistic(statistic)[1])
 
     def predict_interval(
         self, inputs: Any, *, kind: str = "percentile", level: Any = None, outcome: bool = False
@@ -126,7 +136,7 @@ class Bootstrapped:
         if kind == "bca":
             jackknife = np.asarray(self._jackknife.predict(inputs), np.float64)
         replicates = predicted[self._there]
-        return intervals.interval(kind, replicates, predicted[0], level, jackknife)
+        return interval(kind, replicates, predicted[0], level, jackknife)
 
     def _outcomes(self, predicted: np.ndarray, kind: str, level: float) -> Interval:
         call = "Bootstrapped.predict_interval(outcome=True)"
@@ -138,10 +148,10 @@ class Bootstrapped:
             )
         known = self.out_of_bag_predictions
         residuals = (targets - known)[np.isfinite(known)]
-        draws = np.random.Generator(np.random.PCG64(self._fitting.seed))
         shown = predicted[self._there]
-        shown = shown + draws.choice(residuals, shown.shape)
-        return intervals.interval(kind, shown, predicted[0], level)
+        drawn = generator(self._fitting.seed, len(self)).integers(len(residuals), size=shown.shape)
+        shown = shown + residuals[drawn]
+        return interval(kind, shown, predicted[0], level)
 
     @functools.cached_property
     def out_of_bag(self) -> dict[str, Any]:
@@ -153,13 +163,13 @@ class Bootstrapped:
 
         - `ValueError` where residuals were drawn, which leaves no row out.
         """
-        return out_of_bag.scores(self._fitting, self.population, self._out)
+        return scores(self._fitting, self.population, self._out)
 
     @functools.cached_property
     def out_of_bag_predictions(self) -> Any:
         """Each row's mean prediction by the replicas that were not trained on it (Breiman, 1996),
         rows first; NaN for a row that is in every resample."""
-        return out_of_bag.predictions(self._fitting, self.population, self._out)
+        return predictions(self._fitting, self.population, self._out)
 
     @property
     def _out(self) -> np.ndarray:

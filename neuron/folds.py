@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from neuron.data import DataLoader, as_loader
+from neuron.evaluation import BATCH_SIZE
 from neuron.population import Population
-from neuron.samplers import Subset
+from neuron.samplers import Sequential, Subset
 from neuron.splits import fold_of
 from neuron.trainer import Trainer
 from neuron.types import Batch
@@ -136,7 +137,7 @@ def cross_validate(
     scores = []
     for k, one in enumerate(trainers):
         held = _rows(rows, fold == k)
-        scores.append(one.evaluate(DataLoader(as_rows(held), transform=loader.transform)))
+        scores.append(one.evaluate(_in_order(as_rows(held), loader.transform)))
     table = {name: np.stack([np.asarray(one[name]) for one in scores]) for name in scores[0]}
     return CrossValidation(table, trainers, fold)
 
@@ -149,6 +150,11 @@ def _alone(
     own = DataLoader(parts, loader.batch_size, sampler=sampler, transform=loader.transform)
     one.fit(own, epochs=epochs, steps=steps)
     return one
+
+
+def _in_order(rows: tuple[Any, ...], transform: Any) -> DataLoader:
+    size = min(BATCH_SIZE, len(jax.tree.leaves(rows)[0]))
+    return DataLoader(rows, size, sampler=Sequential(), transform=transform)
 
 
 def _rows(tree: Any, there: np.ndarray) -> Any:

@@ -11,7 +11,7 @@ from neuron.bootstrapping.replicas import Fitting
 from neuron.bootstrapping.result import Bootstrapped
 from neuron.counters import seed_words
 from neuron.data import as_loader
-from neuron.resampling import Cases, Resampling
+from neuron.resampling import Cases, Resampling, generator
 from neuron.trainer import Trainer
 from neuron.types import Key, Model, whole_number
 
@@ -123,7 +123,6 @@ def _targets(fitting: Fitting, replicas: int) -> np.ndarray:
     residuals = residuals - residuals.mean(axis=0)
     drawn = [targets]
     for replica in range(replicas):
-        child = np.random.SeedSequence(int(fitting.seed), spawn_key=(replica,))
-        places = np.random.Generator(np.random.PCG64(child)).integers(0, len(targets), len(targets))
+        places = generator(fitting.seed, replica).integers(len(targets), size=len(targets))
         drawn.append(predicted + residuals[places])
     return np.stack(drawn).astype(targets.dtype)
