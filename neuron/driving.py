@@ -100,7 +100,7 @@ def _advance(
     trainer: "Trainer", run: UnderWay, feed: Feed, place: Place, slices: Slices, most: int
 ) -> None:
     """Some steps of the program, and what they recorded."""
-    steps = min(most, slices.steps())
+    steps = min(most, slices.steps(), run.capacity)
     with trainer.clock("steps"):
         taken, records = run.take(steps)
     feed.left -= taken

@@ -81,7 +81,7 @@ class History:
 
     def last(self) -> Row:
         """What the last step recorded."""
-        rows = {name: self._columns[name].values[-1] for name in self.names}
+        rows = {name: self._columns[name].last for name in self.names}
         return {name: row if np.ndim(row) else float(row) for name, row in rows.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -7,9 +7,7 @@ import jax
 import numpy as np
 
 from neuron.data import DataLoader
-from neuron.members import together
 from neuron.samplers import Sampler
-from neuron.trees import on_entry
 
 
 def samplers_of(loader: Any, members: int) -> tuple[Any, Sampler | None]:
@@ -28,37 +26,45 @@ def samplers_of(loader: Any, members: int) -> tuple[Any, Sampler | None]:
             f"`{call}` must be one loader, or one for each of the {members} members; got "
             f"{len(loader)}."
         )
-    first = loader[0]
-    rows = first.sample() if first.on_device else None
+    first, samplers = loader[0], []
+    rows, cut = first.sample() if first.on_device else None, first.cut
     for place, other in enumerate(loader):
         if not other.on_device:
             raise ValueError(
                 f"`{call}` of one loader for each member needs rows on the device; loader {place} "
                 "has none. Give `DataLoader(..., placement='device')`."
             )
-        alike = other.cut == first.cut and other.transform == first.transform
+        alike = other.cut == cut and other.transform == first.transform
         if not alike or not _same(rows, other.sample()):
             raise ValueError(
                 f"`{call}` must hold the same rows, batch size and transform in all loaders, which "
                 f"differ in their samplers alone; loader {place} differs from loader 0."
             )
-    (device,) = jax.device_put(np.zeros(())).devices()
-    samplers = [on_entry(one.parts()["sampler"], device) for one in loader]
-    if len({jax.tree.structure(sampler) for sampler in samplers}) > 1 or not _alike(samplers):
+        samplers.append(other.parts()["sampler"])
+    if len({_kind(sampler) for sampler in samplers}) > 1:
         raise ValueError(
             f"`{call}` must have samplers of one kind and shape; got "
-            f"{sorted({repr(type(sampler).__name__) for sampler in samplers})}."
+            f"{sorted({type(sampler).__name__ for sampler in samplers})}."
         )
-    return first, together(samplers)
+    columns = zip(*map(jax.tree.leaves, samplers), strict=True)
+    leaves = [_stacked(column) for column in columns]
+    return first, jax.tree.unflatten(jax.tree.structure(samplers[0]), leaves)
+
+
+def _stacked(leaves: Sequence[Any]) -> Any:
+    """Leaves as one, members first; one that is the same for all stays as it is."""
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    same = all(array is arrays[0] or np.array_equal(array, arrays[0]) for array in arrays)
+    return leaves[0] if same else np.stack(arrays)
+
+
+def _kind(sampler: Sampler) -> Any:
+    leaves, treedef = jax.tree.flatten(sampler)
+    return treedef, tuple((np.shape(leaf), np.asarray(leaf).dtype) for leaf in leaves)
 
 
 def _are_loaders(items: Sequence[Any]) -> bool:
     return all(isinstance(item, DataLoader) for item in items)
-
-
-def _alike(samplers: Sequence[Sampler]) -> bool:
-    shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(sampler)] for sampler in samplers]
-    return all(shape == shapes[0] for shape in shapes)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -22,7 +22,7 @@ from neuron.run.program import Leaves, Program, Records
 
 
 # How many row numbers are drawn ahead.
-_DRAWN = 1 << 17
+_DRAWN = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _one_by_one(program: Program, plan: Plan) -> Callable[..., Any]:
         steps = indices.shape[1] if plan.own_batches else indices.shape[0]
         own = [own_of(leaves, flags) for leaves, flags in zip(shared, parts, strict=True)]
         rows = indices if plan.own_batches else None
-        each, mine, written = jax.lax.map(one, (*own, rows))
+        each, mine, written = _mapped(one, (*own, rows), plan.size)
         after = merged(state, plan.state, mine)
         going = ~jnp.all(program.stopped(after))
         now = jnp.where(going, jnp.minimum(limit, steps), jnp.max(each))
@@ -140,6 +140,14 @@ def _one_by_one(program: Program, plan: Plan) -> Callable[..., Any]:
         return now, each, program.ahead(after, now), written
 
     return take
+
+
+def _mapped(function: Callable[..., Any], members: Any, size: int) -> Any:
+    """A function of each member, one after the other."""
+    if size > 1:
+        return jax.lax.map(function, members)
+    alone = function(jax.tree.map(lambda leaf: leaf[0], members))
+    return jax.tree.map(lambda leaf: leaf[None], alone)
 
 
 def _side_by_side(program: Program, plan: Plan) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ from neuron.trees import arrays_of, on_entry
 LANES, WIDEST = 32, 1024
 _NARROWEST = 16
 # How many numbers the records of one call hold.
-_RECORDED = 1 << 21
+_RECORDED = 1 << 17
 
 
 class Members:
@@ -66,9 +66,9 @@ class Members:
         )
         self._state = [self._cut(arrays[0], flags[0], block, state=True) for block in self._blocks]
         self._shared(arrays[1], arrays[2])
-        self._capacity = max(BLOCK, min(CAPACITY, _RECORDED // size))
+        self.capacity = max(BLOCK, min(CAPACITY, _RECORDED // size))
         columns = self.program.columns.items()
-        rows = self._capacity + BLOCK
+        rows = self.capacity + BLOCK
         empty = {dtype: np.zeros((rows, len(names), size), dtype) for dtype, names in columns}
         self._records = [jax.device_put(empty, self._device, may_alias=False) for _ in self._blocks]
         self._note = note
@@ -118,7 +118,7 @@ class Members:
         How many were taken, fewer where all members have stopped, and the record of each:
         (steps, members).
         """
-        count = np.int32(min(steps, self._capacity))
+        count = np.int32(min(steps, self.capacity))
         try:
             results = self._call(count)
         except jax.errors.JaxRuntimeError:

@@ -38,6 +38,11 @@ class Run:
         return self.program.work
 
     @property
+    def capacity(self) -> int:
+        """How many steps one call can record."""
+        return CAPACITY
+
+    @property
     def recorded(self) -> Collection[str]:
         """The names of what each step records."""
         return self.program.record
