@@ -295,7 +295,8 @@ def test_rates_that_a_hook_sets(rates):
         return Act(act, every=3)
 
     population = neuron.Population(
-        [trainer(k) for k in range(3)], callbacks=[setting(np.array(rates) if rates != 0.01 else rates)]
+        [trainer(k) for k in range(3)],
+        callbacks=[setting(np.array(rates) if rates != 0.01 else rates)],
     )
     population.fit(loader(), epochs=3)
     population.set(learning_rate=1e-3)

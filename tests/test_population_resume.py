@@ -1,6 +1,8 @@
 """Populations that go on after they were ended, and members that go on by themselves: the same bits
 as a run that was never stopped, or that was always alone."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -80,6 +82,8 @@ def test_a_population_goes_on_exactly(case, tmp_path):
     restored = population(make=CASES[case]()[0].get("make", trainer), members=len(whole),
                           parts=CASES[case]()[1])  # fmt: skip
     restored.restore(tmp_path / "whole")
+    # What metrics hold of an epoch waits for the fit that goes on with it.
+    whole.state = dataclasses.replace(whole.state, metrics={})
     assert_same_populations(restored, whole)
 
 
@@ -138,16 +142,18 @@ def _once(kind):
     return KINDS[0]
 
 
-def stream():
-    def batches():
+class Batches:
+    def __iter__(self):
         yield from ((X[at : at + 16], Y[at : at + 16]) for at in range(0, 70, 16))
 
-    return neuron.DataLoader(batches)
+
+def stream():
+    return neuron.DataLoader(Batches())
 
 
 def sometimes_not_finite():
     y = Y.copy()
-    y[3] = np.inf
+    y[3] = 1e30
     return neuron.DataLoader((X, y), 16, sampler=neuron.Shuffle(0))
 
 
@@ -155,9 +161,8 @@ class Halves(neuron.Metric):
     """A confusion matrix of the signs."""
 
     def observe(self, prediction, target):
-        return neuron.ConfusionMatrix(2).observe(
-            jax.nn.one_hot((prediction > 0).astype(int), 2), (target > 0).astype(int)
-        )
+        signs = [jax.nn.one_hot((value > 0).astype(int), 2) for value in (target, prediction)]
+        return signs[0][:, None] * signs[1][None, :]
 
     def compute(self, total):
         return total
@@ -188,7 +193,7 @@ def test_a_member_goes_on_as_it_would_alone(case):
         one, own_rows = many[k], data()
         alone = fitted(make(k, **parts), own_rows, steps=8, validation=HELD)
         assert_same_run(one, alone)
-        fitted(one, rows if case == "plain" else own_rows, epochs=2)
+        fitted(one, rows, epochs=2)
         fitted(alone, own_rows, epochs=2)
         assert_same_run(one, alone)
     if "fault" not in case:

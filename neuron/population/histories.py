@@ -38,9 +38,7 @@ class Histories(History):
         self.members = members
         self.stops: dict[int, Stop] = {}
 
-    def of(
-        self, member: int, finish: Callable[..., dict[str, np.ndarray]], step: int
-    ) -> History:
+    def of(self, member: int, finish: Callable[..., dict[str, np.ndarray]], step: int) -> History:
         """The history of one of them: its own steps, up to where it stopped.
 
         **Arguments:**

@@ -23,8 +23,8 @@ from neuron.hyperparameters import with_numbers
 from neuron.members import members_of, repeated, stacked
 from neuron.metrics import Metric
 from neuron.models import prediction_like
-from neuron.place import Place
 from neuron.optimizers import Optimizer
+from neuron.place import Place
 from neuron.population.histories import Histories, Stop
 from neuron.population.loaders import samplers_of
 from neuron.population.stacks import (
