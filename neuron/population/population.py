@@ -213,7 +213,7 @@ class Population(Trainer):
         trainer.history = self.history.of(member, made._finish, self.step)
         trainer._columns, trainer._taken = self._columns, self._taken.copy()
         fitted = None if self._fitted is None else self._fitted.loader()
-        if fitted in self._taken:
+        if fitted is not None and fitted in self._taken:
             trainer._taken[fitted] -= self.step - trainer.step
         return trainer
 
