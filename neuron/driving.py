@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from neuron.callbacks import Hooks, Logs
 from neuron.data import Feed
-from neuron.evaluation import computed
 from neuron.interrupts import Interrupts
 from neuron.metrics import Metric
 from neuron.place import Place
@@ -78,8 +77,7 @@ def drive(
         _advance(trainer, run, feed, place, slices, until - place.step)
         hooks.end_step(trainer)
         if place.position == 0 and by_epoch:
-            totals = {name: trainer.state.metrics[name] for name in metrics}
-            trainer.history.record_epoch(place.epoch, computed(metrics, totals))
+            trainer.history.record_epoch(place.epoch, trainer._measured(metrics))
             _end_epoch(trainer, place, hooks, validate, pace)
         _end_look(trainer, hooks)
 

@@ -54,6 +54,7 @@ class Checkpoint(Callback):
         - `keep`: how many are kept, the newest ones.
         - `monitor`: a name in the epoch's row, `"val_loss"` say: whenever it is better at an
             epoch's end than at all before, that checkpoint is also written to `best.safetensors`.
+            Not for a population, whose members are best at epochs of their own.
         - `mode`: `"min"` or `"max"`: which way is better.
         - `on_save_error`: what a checkpoint that can not be written does: `"raise"` ends the fit
             with a `CheckpointError`, `"warn"` warns, and goes on. The ones before stay.
@@ -85,6 +86,7 @@ class Checkpoint(Callback):
             self.every = whole_number("Checkpoint(every=...)", every, least=1)
         self.keep = whole_number("Checkpoint(keep=...)", keep, least=1)
         self._best = Best("Checkpoint", monitor, mode, 0.0)
+        self.for_members = monitor is None
         self._each_epoch = every == "epoch"
         self._warns = on_save_error == "warn"
         if self._each_epoch or monitor is not None:
@@ -132,7 +134,7 @@ class Checkpoint(Callback):
     _lock: contextlib.ExitStack | None = None
 
     def _is_best(self, row: Logs, epoch: int) -> bool:
-        return self._best.monitor is not None and self._best.improved(row, epoch)
+        return self._best.monitor is not None and bool(self._best.improved(row, epoch))
 
     def _note_epoch(self, trainer: "Trainer", logs: Logs) -> None:
         self._row = logs

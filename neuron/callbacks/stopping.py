@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jaxtyping import PyTree
 
 from neuron.callbacks.best import Best
 from neuron.callbacks.callback import Callback, Logs
 from neuron.checkpoint import by_path, from_paths
+from neuron.members import chosen
 from neuron.state import TrainState
 from neuron.types import whole_number
 
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class EarlyStopping(Callback):
-    """Stops when a value has not become better for some epochs, and puts the best model back."""
+    """Stops when a value has not become better for some epochs, and puts the best model back.
+
+    Of a population each member is stopped by itself, and has its own best model put back; the fit
+    ends with the last. `best` and `best_epoch` are then arrays.
+    """
 
     def __init__(
         self,
@@ -47,27 +53,29 @@ class EarlyStopping(Callback):
         self._best_state: TrainState | None = None
 
     @property
-    def best(self) -> float:
+    def best(self) -> Any:
         """The best value of this fit, or of the last one."""
         return self._best.value
 
     @property
-    def best_epoch(self) -> int:
+    def best_epoch(self) -> Any:
         """The epoch that it came from."""
         return self._best.epoch
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
-        self._best.begin(trainer.epoch)
+        self._best.begin(trainer.epoch, trainer.members)
         self._best_state = None
 
     def on_epoch_end(self, trainer: "Trainer", logs: Logs) -> None:
-        if self._best.improved(logs, trainer.epoch):
-            self._best_state = trainer.snapshot() if self.restore_best else None
-        elif trainer.epoch - self.best_epoch >= max(1, self.patience):
-            trainer.stop(
-                f"{self._best.name(logs)} has not improved on {self.best:.6g} since epoch "
-                f"{self.best_epoch}"
-            )
+        running = ~np.asarray(trainer.state.stopped)
+        improved = self._best.improved(logs, trainer.epoch, running)
+        if self.restore_best and improved.any():
+            self._best_state = _mixed(improved, trainer.snapshot(), self._best_state)
+        waited = trainer.epoch - self.best_epoch >= max(1, self.patience)
+        for place in np.argwhere(waited & running & ~improved):
+            best, epoch = (np.asarray(part)[tuple(place)] for part in (self.best, self.best_epoch))
+            name = self._best.name(logs)
+            trainer.stop(f"{name} has not improved on {best:.6g} since epoch {epoch}", *place)
 
     def state_dict(self) -> dict[str, Any]:
         kept = self._best_state
@@ -85,8 +93,18 @@ class EarlyStopping(Callback):
 
     def on_fit_end(self, trainer: "Trainer") -> None:
         if self._best_state is not None:
-            trainer.state = trainer.state.with_weights_of(self._best_state)
+            trainer.state = _mixed(self._best.found, self._best_state, trainer.state)
             self._best_state = None
+
+
+def _mixed(which: np.ndarray, one: TrainState, other: TrainState | None) -> TrainState:
+    """The other state with the weights of the one, of all members or of some."""
+    if other is None:
+        return one
+    if which.all():
+        return other.with_weights_of(one)
+    params, model_state, average = chosen(which, _weights(one), _weights(other))
+    return other.changed(params, model_state, other.opt_state, average)
 
 
 def _weights(state: TrainState) -> tuple[PyTree, PyTree, PyTree]:

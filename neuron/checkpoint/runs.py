@@ -112,6 +112,10 @@ class Saved:
         """
         return filled(like, self._leaves, self.shown, name)
 
+    def shapes(self, name: str) -> dict[str, tuple[int, ...]]:
+        """The shapes of the arrays of one of the trees, by path."""
+        return {path: array.shape for path, array in self._leaves.under(name).arrays.items()}
+
     def state(self, like: TrainState) -> TrainState:
         """The state, but for what its metrics hold."""
         apart = dataclasses.replace(like, metrics={})

@@ -12,10 +12,12 @@ from neuron.plotting import axes_for
 
 @dataclasses.dataclass(frozen=True)
 class Stop:
-    """At which step of the run a member stopped, and why."""
+    """At which step of the run a member stopped, the place in its epochs, and why."""
 
     step: int
     reason: str
+    epoch: int = 0
+    position: int = 0
 
 
 class Histories(History):
@@ -36,11 +38,16 @@ class Histories(History):
         self.members = members
         self.stops: dict[int, Stop] = {}
 
-    def of(self, member: int, finish: Callable[..., dict[str, np.ndarray]]) -> History:
-        """The history of one of them: its own steps, up to where it stopped."""
+    def of(self, member: int, finish: Callable[..., dict[str, np.ndarray]], step: int) -> History:
+        """The history of one of them: its own steps, up to where it stopped.
+
+        **Arguments:**
+
+        - `step`: how many steps the run has taken.
+        """
         own, state = History(finish, self._metrics), super().state_dict()
-        known = np.flatnonzero(~np.isnan(self["loss"][member])) if len(self) else np.zeros(0, int)
-        taken = int(known[-1]) + 1 if known.size else 0
+        known = self._taken(member)
+        taken = int(np.flatnonzero(known)[-1]) + 1 if known.any() else 0
         state["steps"] = {n: values[:taken, member] for n, values in state["steps"].items()}
         hands = state["clock"]
         seconds = np.interp(taken, hands["steps"], hands["seconds"])
@@ -56,8 +63,15 @@ class Histories(History):
             for row in self.epochs
         ]
         # An epoch in which it stopped has no row.
-        own.epochs.extend(row for row in rows if not np.isnan(row["loss"]))
+        before = step - len(self)
+        own.epochs.extend(row for row in rows if known[int(row["step"]) - before - 1])
         return own
+
+    def _taken(self, member: int) -> np.ndarray:
+        """Which steps a member has taken. A loss may be NaN for other reasons: its update was
+        skipped, or there was nothing that counts; the weight behind it then is 0."""
+        name = next((n for n in self._columns if n.split(".")[0] == "loss_weight"), None)
+        return ~np.isnan(self._columns[name].values[:, member]) if name else np.zeros(0, bool)
 
     def state_dict(self) -> dict[str, Any]:
         stops = self.stops
@@ -65,15 +79,22 @@ class Histories(History):
             "stops": {
                 "members": np.array(list(stops), np.int64),
                 "steps": np.array([stop.step for stop in stops.values()], np.int64),
+                "epochs": np.array([stop.epoch for stop in stops.values()], np.int64),
+                "positions": np.array([stop.position for stop in stops.values()], np.int64),
                 "reasons": [stop.reason for stop in stops.values()],
             }
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         stops = state["stops"]
-        columns = stops["members"].tolist(), stops["steps"].tolist(), stops["reasons"]
+        numbers = [stops[name].tolist() for name in ("members", "steps", "epochs", "positions")]
         super().load_state_dict(state)
-        self.stops = {m: Stop(step, why) for m, step, why in zip(*columns, strict=True)}
+        self.stops = {
+            member: Stop(step, reason, epoch, position)
+            for member, step, epoch, position, reason in zip(
+                *numbers, stops["reasons"], strict=True
+            )
+        }
 
     def __repr__(self) -> str:
         if not len(self):

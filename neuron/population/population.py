@@ -10,17 +10,22 @@ from typing import Any, NoReturn
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PyTree
 
 from neuron.average import Average
 from neuron.callbacks import Callback, Hooks, ProgressBar, terminal_attached
 from neuron.checkpoint import Path, Saved, described
+from neuron.counters import words
 from neuron.data import DataLoader, as_inputs
-from neuron.evaluation import BATCH_SIZE, Scored, finisher, predict
+from neuron.evaluation import BATCH_SIZE, Scored, computed, finisher, predict
 from neuron.hyperparameters import with_numbers
 from neuron.members import members_of, repeated, stacked
+from neuron.metrics import Metric
 from neuron.models import prediction_like
+from neuron.optimizers import Optimizer
+from neuron.place import Place
 from neuron.population.histories import Histories, Stop
 from neuron.population.loaders import samplers_of
 from neuron.population.stacks import (
@@ -202,12 +207,32 @@ class Population(Trainer):
         one, many = (dataclasses.replace(s, metrics={}) for s in (trainer._state, self.state))
         arrays, flags = arrays_of(many), self._flags(one, many)
         picked = [jnp.copy(a[member] if flag else a) for a, flag in zip(arrays, flags, strict=True)]
-        trainer._state = on_entry(Static(one).combine(picked), trainer._parts.device)
-        trainer._place = dataclasses.replace(self._place)
+        trainer._place = self._place_of(member)
+        state = trainer._place.put_into(Static(one).combine(picked))
+        trainer._state = on_entry(
+            dataclasses.replace(
+                state,
+                step=words(trainer.step),
+                # What was observed of the epoch under way.
+                metrics=jax.tree.map(lambda leaf: jnp.copy(leaf[member]), self.state.metrics),
+            ),
+            trainer._parts.device,
+        )
         made: Any = trainer._new_history()
-        trainer.history = self.history.of(member, made._finish)
+        trainer.history = self.history.of(member, made._finish, self.step)
         trainer._columns, trainer._taken = self._columns, self._taken.copy()
+        fitted = None if self._fitted is None else self._fitted.loader()
+        if fitted is not None and fitted in self._taken:
+            trainer._taken[fitted] -= self.step - trainer.step
         return trainer
+
+    def _place_of(self, member: int) -> Place:
+        """Where a member stands: where the population does, or where it has stopped."""
+        stop = self.stops.get(member)
+        if stop is None or stop.step == self.step:
+            return dataclasses.replace(self._place)
+        where = {"step": stop.step, "epoch": stop.epoch, "position": stop.position}
+        return dataclasses.replace(self._place, **where, ending=False)
 
     def best(self, monitor: str | None = None, *, mode: str = "min") -> Trainer:
         """The member with the best value in the last epoch's row.
@@ -423,12 +448,12 @@ class Population(Trainer):
             super().stop(reason)
             return
         which = np.zeros(len(self), bool)
-        which[np.asarray(members)] = True
+        which[np.asarray(members, None if np.size(members) else int)] = True
         which &= ~self.stopped_members
         if isinstance(self._run, Members) and which.any():
             self._run.halt(which)
         for member in np.flatnonzero(which):
-            self.history.stops[int(member)] = Stop(self.step, reason)
+            self.history.stops[int(member)] = _stop(self._place, reason)
         if self.stopped_members.all():
             super().stop("all members have stopped")
 
@@ -512,6 +537,32 @@ class Population(Trainer):
         )
         return on_entry(task, self._parts.device)
 
+    def _measured(self, metrics: dict[str, Metric]) -> dict[str, Any]:
+        if not metrics:
+            return {}
+        first, stack = self._first._parts.scoring.metrics, self._stack.metrics
+        flags, held = self._flags(first, stack), self.state.metrics
+        arrays, values = arrays_of(stack), []
+        for member in range(len(self)):
+            mine = [a[member] if flag else a for a, flag in zip(arrays, flags, strict=True)]
+            own, totals = Static(first).combine(mine), {name: held[name] for name in metrics}
+            totals = jax.tree.map(lambda leaf: leaf[member], totals)  # noqa: B023
+            values.append(computed({name: own[name] for name in metrics}, totals))
+        stopped = self.stopped_members
+        return {name: _known(np.stack([v[name] for v in values]), stopped) for name in metrics}
+
+    def _optimizer_like(self, saved: Saved) -> Optimizer:
+        # Which numbers have a member axis is as it was there: `set` may have given them one.
+        there, members = saved.shapes("optimizer"), len(self)
+
+        def one(path: Any, leaf: Any) -> Any:
+            wide = (members, *np.shape(leaf))
+            fits = there.get(jtu.keystr(path).removeprefix(".")) == wide
+            return jnp.broadcast_to(leaf, wide) if fits else leaf
+
+        first = on_entry(self._first.optimizer, self._parts.device)
+        return jtu.tree_map_with_path(one, first)
+
     def _begin(self, task: Task, data: Data, saved: Saved | None) -> UnderWay:
         device, stopped = self._parts.device, self.stopped_members
         one = self._place.put_into(dataclasses.replace(self._first._state, metrics={}))
@@ -545,7 +596,10 @@ class Population(Trainer):
         return one, many
 
     def _note(self, member: int, step: int) -> None:
-        self.history.stops.setdefault(member, Stop(step, _FAULT))
+        # The place is still that of before the steps of which this was one.
+        place = dataclasses.replace(self._place)
+        place.advance(step - place.step)
+        self.history.stops.setdefault(member, _stop(place, _FAULT))
 
     @property
     def faulty(self) -> list[int]:
@@ -575,6 +629,10 @@ class Population(Trainer):
         super().stop("all members have stopped")
 
 
+def _stop(place: Place, reason: str) -> Stop:
+    return Stop(place.step, reason, place.epoch, place.position)
+
+
 def hooks_of(callbacks: Sequence[Callback]) -> Hooks:
     """The callbacks of a population.
 
@@ -595,6 +653,13 @@ def hooks_of(callbacks: Sequence[Callback]) -> Hooks:
 def _like(params: PyTree) -> PyTree:
     """Which leaves are trained."""
     return jax.tree.map(lambda leaf: leaf is not None, params, is_leaf=lambda x: x is None)
+
+
+def _known(values: np.ndarray, stopped: np.ndarray) -> np.ndarray:
+    """NaN where there is nothing."""
+    if np.issubdtype(values.dtype, np.floating):
+        values[stopped] = np.nan
+    return values
 
 
 def _cores() -> int:

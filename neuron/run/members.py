@@ -64,16 +64,14 @@ class Members:
             data=flags[2],
             own_batches=any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler))),
         )
-        self._state = [self._cut(arrays[0], flags[0], block, state=True) for block in self._blocks]
+        self._note = note
+        self._put(arrays[0], np.array(many[0].stopped), number(many[0].step))
         self._shared(arrays[1], arrays[2])
         self.capacity = max(BLOCK, min(CAPACITY, _RECORDED // size))
         columns = self.program.columns.items()
         rows = self.capacity + BLOCK
         empty = {dtype: np.zeros((rows, len(names), size), dtype) for dtype, names in columns}
         self._records = [jax.device_put(empty, self._device, may_alias=False) for _ in self._blocks]
-        self._note = note
-        self._noted = np.array(many[0].stopped)
-        self._step = number(many[0].step)
 
     @property
     def work(self) -> int:
@@ -90,19 +88,27 @@ class Members:
         """The state of all, members first."""
         columns = zip(*self._state, strict=True)
         flags = self._plan.state
+        # A block all of whose members have stopped does not count on.
+        furthest = int(np.argmax(self._taken))
         joined = [
-            jnp.concatenate(parts)[: self.members] if flag else jnp.copy(parts[0])
+            jnp.concatenate(parts)[: self.members] if flag else jnp.copy(parts[furthest])
             for parts, flag in zip(columns, flags, strict=True)
         ]
         return self.program.statics[0].combine(joined)
 
     @state.setter
     def state(self, state: TrainState) -> None:
-        arrays = arrays_of(on_entry(state, self._device))
+        # Other weights or another place do not set going what has stopped.
+        stopped = np.array(state.stopped) | self._noted
+        state = on_entry(dataclasses.replace(state, stopped=stopped), self._device)
+        self._put(arrays_of(state), stopped, number(state.step))
+
+    def _put(self, arrays: Sequence[Any], stopped: np.ndarray, step: int) -> None:
         flags = self._plan.state
         self._state = [self._cut(arrays, flags, block, state=True) for block in self._blocks]
-        self._noted = np.array(state.stopped)
-        self._step = number(state.step)
+        self._noted, self._step = stopped, step
+        # How many steps each block has taken since.
+        self._taken = np.zeros(len(self._blocks), np.int64)
 
     def use(self, task: Task, data: Data | None = None) -> None:
         """Goes on with another task of the same structure: other numbers, and other rows if any."""
@@ -127,19 +133,27 @@ class Members:
             # The compiler met something that one kernel can not hold; nothing was donated yet.
             self._plan = dataclasses.replace(self._plan, one_kernel=False)
             results = self._call(count)
-        taken = max(int(now) for now, _, _ in results)
+        each_block = [int(now) for now, _, _ in results]
+        taken, self._taken = max(each_block), self._taken + each_block
         each = np.concatenate([np.asarray(each) for _, each, _ in results])[: self.members]
         stopped = np.concatenate([np.asarray(s) for _, _, s in results])[: self.members]
         for member in np.flatnonzero(stopped & ~self._noted):
             self._note(int(member), self._step + int(each[member]))
         self._noted = stopped
         self._step += taken
-        return taken, dict(self._on_host(taken, [int(now) for now, _, _ in results]))
+        return taken, dict(self._on_host(taken, each_block))
 
     def halt(self, members: np.ndarray) -> None:
         """Stops those members, by a boolean for each."""
-        state = self.state
-        self.state = dataclasses.replace(state, stopped=np.array(state.stopped) | members)
+        self._noted = self._noted | members
+        for place, block in enumerate(self._blocks):
+            there = members[block]
+            if there.any():
+                tree = self.program.statics[0].combine(self._state[place])
+                stopped = np.array(tree.stopped)
+                stopped[: len(there)] |= there
+                tree = on_entry(dataclasses.replace(tree, stopped=stopped), self._device)
+                self._state[place] = arrays_of(tree)
 
     def _call(self, count: np.int32) -> list[tuple[Any, Any, Any]]:
         # All are under way before the first is waited for.

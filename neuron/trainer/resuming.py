@@ -62,7 +62,7 @@ def put_back(trainer: "Trainer", saved: Saved) -> None:
         history.load_state_dict(saved.history)
     state = on_entry(saved.state(trainer._state), trainer._parts.device)
     frozen = on_entry(saved.tree("frozen", trainer._frozen), trainer._parts.device)
-    trainer._optimizer = saved.tree("optimizer", trainer.optimizer)
+    trainer._optimizer = saved.tree("optimizer", trainer._optimizer_like(saved))
     trainer._state, trainer._frozen, trainer.history = state, frozen, history
     trainer._metrics_of = saved
     trainer._place.move_to(state)
@@ -107,4 +107,4 @@ def _configuration(trainer: "Trainer") -> dict[str, str]:
     }
     loader = None if fitted is None else fitted.loader()
     data = {} if loader is None else loader.in_groups(trainer._parts.accumulate).parts()
-    return parts | trainer._told() | {name: described(part) for name, part in data.items()}
+    return trainer._told() | parts | {name: described(part) for name, part in data.items()}

@@ -19,9 +19,10 @@ from neuron.checkpoint import Path, Saved, found, write
 from neuron.clock import Clock
 from neuron.data import Columns, DataLoader, as_inputs
 from neuron.errors import NonFiniteLossError
-from neuron.evaluation import BATCH_SIZE, Scored, predict
+from neuron.evaluation import BATCH_SIZE, Scored, computed, predict
 from neuron.history import History
 from neuron.losses import Loss, MeanSquaredError
+from neuron.metrics import Metric
 from neuron.models import prediction_like, renewed
 from neuron.objectives import Objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
@@ -420,6 +421,15 @@ class Trainer:
     def _told(self) -> dict[str, str]:
         """What else makes the run another one, as text."""
         return {}
+
+    def _measured(self, metrics: dict[str, Metric]) -> dict[str, Any]:
+        """The values of metrics over the epoch that has ended."""
+        return computed(metrics, {name: self.state.metrics[name] for name in metrics})
+
+    def _optimizer_like(self, saved: Saved) -> Optimizer:
+        """An optimizer with room for the numbers of a checkpoint."""
+        del saved
+        return self.optimizer
 
     def _begins(self, *, anew: bool) -> None:
         """A fit begins, anew or from a checkpoint."""
