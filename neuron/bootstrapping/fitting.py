@@ -10,7 +10,9 @@ from neuron.bootstrapping.optimization import optimization_error, tell
 from neuron.bootstrapping.replicas import Fitting
 from neuron.bootstrapping.result import Bootstrapped
 from neuron.counters import seed_words
-from neuron.data import as_loader
+from neuron.data import DataLoader, as_loader
+from neuron.errors import NonFiniteLossError
+from neuron.population import Population
 from neuron.resampling import Cases, Resampling, generator
 from neuron.trainer import Trainer
 from neuron.types import Key, Model, whole_number
@@ -54,7 +56,8 @@ def bootstrap(
     - `level`: of the intervals, in (0, 1), where they are not told another one.
     - `resampling`: `Cases()`, `Clusters(groups)` or `Blocks(length)`; or `"residuals"`, which
         keeps the inputs and draws the targets anew: the estimate's predictions, with its residuals
-        drawn at random, as if these were alike everywhere.
+        drawn at random, as if these were alike everywhere. A loader's transform must then leave
+        the targets as they are.
     - `seed`: of the resamples, and of `initial`'s keys.
     - `initial`: makes an initial model of a key, for each member its own: then the spread has what
         different beginnings do as well, which for models with several minima is much of it. All
@@ -64,6 +67,7 @@ def bootstrap(
 
     **Raises:**
 
+    - `NonFiniteLossError` where the estimate breaks down; replicas that do are left out.
     - `ValueError` or `TypeError` for what can not be meant; for models and objectives in which the
         rows of a batch see each other, since a row that weighs nothing would still be seen.
     """
@@ -73,17 +77,10 @@ def bootstrap(
     if not 0 < level < 1:
         raise ValueError(f"`{call}(level=...)` must be in (0, 1); got {level}.")
     loader = as_loader(f"{call}(data)", data)
-    if not loader.on_device:
-        raise ValueError(
-            f"`{call}(data)` needs rows that live on the device: give "
-            "`DataLoader(..., placement='device')`."
-        )
-    if trainer.model_state is not None or trainer._parts.scoring.objective.coupled:
-        raise ValueError(
-            f"`{call}(trainer)` must have no layer or objective in which the rows of a batch see "
-            "each other: a row that a replica leaves out would still be seen there."
-        )
+    _refuse_what_mixes_rows(call, trainer, loader)
     fitting = Fitting(trainer, loader, epochs, steps, initial, seed)
+    if len(loader.parts()["sampler"].covered(fitting.number)) != fitting.number:
+        raise ValueError(f"`{call}(data)` must draw from all rows; got a `Subset`.")
     counts = targets = drawn = None
     if resampling == RESIDUALS:
         targets = _targets(fitting, replicas)
@@ -99,6 +96,7 @@ def bootstrap(
             f"'residuals'; got {resampling!r}."
         )
     population = fitting.trained(weight, targets=targets)
+    _refuse_broken(population)
     error = None
     if check:
         error = optimization_error(fitting, population, weight, targets)
@@ -106,12 +104,33 @@ def bootstrap(
     return Bootstrapped(fitting, population, counts, drawn, float(level), error)
 
 
+def _refuse_what_mixes_rows(call: str, trainer: Trainer, loader: DataLoader) -> None:
+    if not loader.on_device:
+        raise ValueError(
+            f"`{call}(data)` needs rows that live on the device: give "
+            "`DataLoader(..., placement='device')`."
+        )
+    if trainer.model_state is not None or trainer._parts.scoring.objective.coupled:
+        raise ValueError(
+            f"`{call}(trainer)` must have no layer or objective in which the rows of a batch see "
+            "each other: a row that a replica leaves out would still be seen there."
+        )
+
+
+def _refuse_broken(population: Population) -> None:
+    """Refuses an estimate that broke down, which would lie where it stopped."""
+    if 0 in population.faulty:
+        error = NonFiniteLossError(population.stops[0].step, float("nan"))
+        error.add_note("`bootstrap`: that is the estimate, trained on the data themselves.")
+        raise error
+
+
 def _targets(fitting: Fitting, replicas: int) -> np.ndarray:
     """The estimate's targets, and each replica's: predictions with residuals drawn anew."""
     one = fitting.trainer.copy()
     one.fit(fitting.loader, epochs=fitting.epochs, steps=fitting.steps)
     targets = fitting.rows.targets
-    predicted = one.predict(fitting.rows.inputs)
+    predicted = one.predict(fitting.shown())
     leaves = jax.tree.leaves((targets, predicted))
     if len(leaves) != 2 or np.asarray(leaves[0]).dtype.kind != "f":
         raise ValueError(

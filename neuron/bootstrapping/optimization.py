@@ -79,7 +79,6 @@ def _numbers(fitting: Fitting, population: Population, members: np.ndarray) -> n
     params = jax.tree.leaves(population.state.averaged_params)
     flat: list[Any] = [np.asarray(leaf).reshape(len(population), -1) for leaf in params]
     if sum(leaf.shape[1] for leaf in flat) > _LOOKED_AT:
-        inputs = jax.tree.map(lambda leaf: leaf[:_LOOKED_AT], fitting.rows.inputs)
-        leaves = jax.tree.leaves(population.predict(inputs))
+        leaves = jax.tree.leaves(population.predict(fitting.shown(_LOOKED_AT)))
         flat = [np.asarray(leaf).reshape(len(population), -1) for leaf in leaves]
     return np.concatenate(flat, axis=1)[members].astype(np.float64)

@@ -63,7 +63,7 @@ def _sums(
 
 def predictions(fitting: Fitting, population: Population, out: np.ndarray) -> Any:
     """Each row's mean prediction by the members that have not seen it; NaN where there is none."""
-    every = population.predict(fitting.rows.inputs)
+    every = population.predict(fitting.shown())
 
     def mean(leaf: Any) -> np.ndarray:
         leaf = np.asarray(leaf, np.float64)

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from neuron.counters import key_of, seed_words
 from neuron.data import DataLoader
 from neuron.population import Population
 from neuron.trainer import Trainer
@@ -43,6 +44,14 @@ class Fitting:
         """How many there are."""
         return len(jax.tree.leaves(self.rows)[0])
 
+    def shown(self, most: int | None = None) -> DataLoader:
+        """All rows in their order to predict from, with what the loader does to each; or the first
+        ones."""
+        rows = jax.tree.map(lambda leaf: leaf[:most], self.rows)
+        parts = {"inputs": rows.inputs, "targets": rows.targets, "weight": rows.weight}
+        there = {name: part for name, part in parts.items() if part is not None}
+        return DataLoader(there, 1, transform=self.loader.transform)
+
     def trained(
         self, weight: np.ndarray, *, targets: np.ndarray | None = None, elsewhere: bool = False
     ) -> Population:
@@ -57,7 +66,7 @@ class Fitting:
         members = len(weight)
         population = Population.repeated(self.trainer, members)
         if self.initial is not None:
-            population.start_from(_initial(self.initial, self.seed, members))
+            population.start_from(_initial(self.initial, self.trainer.model, self.seed, members))
         if elsewhere:
             population.go_elsewhere(_ELSEWHERE)
         population.fit(
@@ -66,9 +75,17 @@ class Fitting:
         return population
 
 
-def _initial(make: Callable[[Key], Model], seed: int, members: int) -> Model:
+def _initial(make: Callable[[Key], Model], like: Model, seed: int, members: int) -> Model:
     # The first member is the estimate, whose key does not depend on how many replicas there are.
-    keys = jax.vmap(lambda member: jax.random.fold_in(jax.random.key(seed), member))(
+    root = key_of(jax.numpy.asarray(seed_words("bootstrap(seed=...)", seed)))
+    made, like = eqx.filter_eval_shape(make, root), eqx.filter_eval_shape(lambda: like)
+    shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(model)] for model in (made, like)]
+    if jax.tree.structure(made) != jax.tree.structure(like) or shapes[0] != shapes[1]:
+        raise ValueError(
+            "`bootstrap(initial=...)` must make models of the structure and the shapes of the "
+            f"trainer's; got {made}, the trainer has {like}."
+        )
+    keys = jax.vmap(lambda member: jax.random.fold_in(root, member))(
         np.arange(members, dtype=np.uint32)
     )
     return eqx.filter_vmap(make)(keys)
@@ -85,7 +102,8 @@ def over_models(statistic: Callable[[Model], Any], population: Population) -> np
 
     try:
         found = jax.jit(jax.vmap(of, in_axes=(axes,)))(many)
-    except (jax.errors.JAXTypeError, TypeError, ValueError):
+    # Booleans that pick numbers are an `IndexError` of JAX.
+    except (jax.errors.JAXTypeError, IndexError, TypeError, ValueError):
         rows = [np.asarray(statistic(model)) for model in population.models]
         return np.stack(rows)
     if not isinstance(found, jax.Array):

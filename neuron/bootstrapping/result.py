@@ -74,7 +74,7 @@ class Bootstrapped:
         - `statistic`: from a model to a number or an array.
         """
         values = over_models(statistic, self.population)
-        return values[0], values[self._there]
+        return np.asarray(values[0]), values[self._there]
 
     def interval(
         self, statistic: Callable[[Model], Any], *, kind: str = "percentile", level: Any = None
@@ -147,9 +147,13 @@ class Bootstrapped:
                 f"{targets.dtype}."
             )
         known = self.out_of_bag_predictions
-        residuals = (targets - known)[np.isfinite(known)]
+        # A row's residuals of several outputs stay together.
+        seen = np.isfinite(known.reshape(len(known), -1)).all(axis=1)
+        residuals = (targets - known)[seen]
         shown = predicted[self._there]
-        drawn = generator(self._fitting.seed, len(self)).integers(len(residuals), size=shown.shape)
+        drawn = generator(self._fitting.seed, len(self)).integers(
+            len(residuals), size=shown.shape[:2]
+        )
         shown = shown + residuals[drawn]
         return interval(kind, shown, predicted[0], level)
 

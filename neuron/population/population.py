@@ -584,7 +584,7 @@ class Population(Trainer):
         if self._weight is not None:
             assert isinstance(data, Batch)
             weight = jax.device_put(self._weight, device)
-            weight = weight if data.weight is None else weight * data.weight
+            weight = weight if data.weight is None else weight * data.weight[None]
             one, many = (dataclasses.replace(data, weight=w) for w in (weight[0], weight))
         if self._targets is not None:
             targets = on_entry(jax.tree.map(np.asarray, self._targets), device)
