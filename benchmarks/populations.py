@@ -19,7 +19,7 @@ ROWS = [
     ("Trainer.fit, two processes", "process_pool.fit", ""),
     ("Equinox ensemble, loop", "equinox_ensemble.loop", ""),
     ("Equinox ensemble, lax.scan", "equinox_ensemble.whole_run", ""),
-    ("lax.scan, small-loop kernel", "equinox_ensemble.one_kernel", ""),
+    ("lax.scan, by hand", "lanes_scan.fit", "seed"),
     ("torch.func ensemble, one thread", "torch_ensemble.fit", ""),
     ("torch.func ensemble, all cores", "torch_ensemble.all_cores", ""),
 ]
