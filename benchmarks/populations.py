@@ -20,6 +20,7 @@ ROWS = [
     ("Equinox ensemble, loop", "equinox_ensemble.loop", ""),
     ("Equinox ensemble, lax.scan", "equinox_ensemble.whole_run", ""),
     ("lax.scan, by hand", "lanes_scan.fit", "seed"),
+    ("scikit-learn bagging", "sklearn_bagging.fit", "counts"),
     ("torch.func ensemble, one thread", "torch_ensemble.fit", ""),
     ("torch.func ensemble, all cores", "torch_ensemble.all_cores", ""),
 ]
