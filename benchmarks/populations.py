@@ -67,20 +67,15 @@ def _table(numbers: list[int], columns: list[list[Row]]) -> str:
     header = ["", *[f"{n:,} at once" for n in numbers], "furthest weight", "note"]
     lines = []
     for rows in zip(*columns, strict=True):
-        cells = [figure(row.us()) if row.seconds else _missing(row) for row in rows]
-        verdicts = [row.verdict for row in rows if row.seconds]
-        # "NO" before "yes", and then by the error.
-        worst = max(
-            verdicts, key=lambda v: (v.startswith("NO"), float(v.split(", ")[-1])), default=""
-        )
-        notes = dict.fromkeys(row.note or _why(row) for row in rows)
-        lines.append([rows[0].name, *cells, worst, "; ".join(notes)])
+        # One that could not be measured says `missing` or `failed`, and why.
+        cells = [figure(row.us()) if row.seconds else next(iter(row.ready)) for row in rows]
+        notes = [row.note if row.seconds else next(iter(row.ready.values())) for row in rows]
+        worst = max((row.verdict for row in rows if row.seconds), key=_badness, default="")
+        lines.append([rows[0].name, *cells, worst, "; ".join(dict.fromkeys(notes))])
     return table(header, lines)
 
 
-def _missing(row: Row) -> str:
-    return next(iter(row.ready))
-
-
-def _why(row: Row) -> str:
-    return "" if row.seconds else str(next(iter(row.ready.values())))
+def _badness(verdict: str) -> tuple[bool, float]:
+    """`NO` before `yes`, and then by the error; one that was not compared is last."""
+    word, _, error = verdict.partition(", ")
+    return word == "NO", float(error or 0)
