@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from many import MANY, PROBLEMS
@@ -28,18 +28,18 @@ ROWS = [
 CHECKED = 100
 
 
-def measured(only: Sequence[str], turns: int, steps: int | None, members: int | None) -> str:
-    """The tables of all problems."""
+def measured(
+    only: Sequence[str], turns: int, steps: int | None, members: int | None
+) -> Iterator[str]:
+    """The table of each problem, as soon as it is there."""
     wanted = lambda row: not only or any(o.lower() in str(row).lower() for o in only)
     chosen = [row for row in ROWS if wanted(row)]
-    parts = []
     for problem, numbers in PROBLEMS.items():
         numbers = [n for n in numbers if members in (None, n)]
         if numbers:
             peers = [(name, peer) for name, peer, holds in chosen if holds in problem]
             columns = [_column(f"{problem}, {n}", peers, turns, steps) for n in numbers]
-            parts += [f"#### {problem}", _table(numbers, columns)]
-    return "\n\n".join(parts)
+            yield f"#### {problem}\n\n{_table(numbers, columns)}\n"
 
 
 def _column(task: str, peers: list[tuple[str, str]], turns: int, steps: int | None) -> list[Row]:
