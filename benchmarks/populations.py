@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from many import MANY, PROBLEMS
@@ -19,7 +19,8 @@ ROWS = [
     ("Trainer.fit, two processes", "process_pool.fit", ""),
     ("Equinox ensemble, loop", "equinox_ensemble.loop", ""),
     ("Equinox ensemble, lax.scan", "equinox_ensemble.whole_run", ""),
-    ("lax.scan, small-loop kernel", "equinox_ensemble.one_kernel", ""),
+    ("lax.scan, by hand", "lanes_scan.fit", "seed"),
+    ("scikit-learn bagging", "sklearn_bagging.fit", "counts"),
     ("torch.func ensemble, one thread", "torch_ensemble.fit", ""),
     ("torch.func ensemble, all cores", "torch_ensemble.all_cores", ""),
 ]
@@ -27,18 +28,18 @@ ROWS = [
 CHECKED = 100
 
 
-def measured(only: Sequence[str], turns: int, steps: int | None, members: int | None) -> str:
-    """The tables of all problems."""
+def measured(
+    only: Sequence[str], turns: int, steps: int | None, members: int | None
+) -> Iterator[str]:
+    """The table of each problem, as soon as it is there."""
     wanted = lambda row: not only or any(o.lower() in str(row).lower() for o in only)
     chosen = [row for row in ROWS if wanted(row)]
-    parts = []
     for problem, numbers in PROBLEMS.items():
         numbers = [n for n in numbers if members in (None, n)]
         if numbers:
             peers = [(name, peer) for name, peer, holds in chosen if holds in problem]
             columns = [_column(f"{problem}, {n}", peers, turns, steps) for n in numbers]
-            parts += [f"#### {problem}", _table(numbers, columns)]
-    return "\n\n".join(parts)
+            yield f"#### {problem}\n\n{_table(numbers, columns)}\n"
 
 
 def _column(task: str, peers: list[tuple[str, str]], turns: int, steps: int | None) -> list[Row]:
@@ -66,20 +67,15 @@ def _table(numbers: list[int], columns: list[list[Row]]) -> str:
     header = ["", *[f"{n:,} at once" for n in numbers], "furthest weight", "note"]
     lines = []
     for rows in zip(*columns, strict=True):
-        cells = [figure(row.us()) if row.seconds else _missing(row) for row in rows]
-        verdicts = [row.verdict for row in rows if row.seconds]
-        # "NO" before "yes", and then by the error.
-        worst = max(
-            verdicts, key=lambda v: (v.startswith("NO"), float(v.split(", ")[-1])), default=""
-        )
-        notes = dict.fromkeys(row.note or _why(row) for row in rows)
-        lines.append([rows[0].name, *cells, worst, "; ".join(notes)])
+        # One that could not be measured says `missing` or `failed`, and why.
+        cells = [figure(row.us()) if row.seconds else next(iter(row.ready)) for row in rows]
+        notes = [row.note if row.seconds else next(iter(row.ready.values())) for row in rows]
+        worst = max((row.verdict for row in rows if row.seconds), key=_badness, default="")
+        lines.append([rows[0].name, *cells, worst, "; ".join(dict.fromkeys(notes))])
     return table(header, lines)
 
 
-def _missing(row: Row) -> str:
-    return next(iter(row.ready))
-
-
-def _why(row: Row) -> str:
-    return "" if row.seconds else str(next(iter(row.ready.values())))
+def _badness(verdict: str) -> tuple[bool, float]:
+    """`NO` before `yes`, and then by the error; one that was not compared is last."""
+    word, _, error = verdict.partition(", ")
+    return word == "NO", float(error or 0)

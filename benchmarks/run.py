@@ -177,7 +177,8 @@ def main() -> None:
             print(compare(task, options.only, options.repeats, options.steps), flush=True)
         elif task == "population":
             quick = options.only, options.repeats, options.steps, options.members
-            print(populations.measured(*quick), flush=True)
+            for part in populations.measured(*quick):
+                print(part, flush=True)
         else:
             others = {"sampler": samplers, "cold": cold, "memory": memory}
             print(others[task].measured(options.repeats), flush=True)

@@ -49,6 +49,25 @@ def test_each_task(task):
     check(rows)
 
 
+@pytest.mark.parametrize(
+    ("members", "rows", "tables"),
+    [
+        ("10", ["by hand"], 3),
+        ("8", ["one at a time", "two processes", "lax.scan", "torch.func ensemble, one"], 1),
+    ],
+)
+def test_populations(members, rows, tables):
+    # `cells` leaves out the head of the first table alone.
+    lines = cells("--task", "population", "--members", members, "--only", *rows)
+    found = [line for line in lines if line[0] and not line[0].startswith("-")]
+    assert len(found) == len(rows) * tables
+    for name, microseconds, verdict, note in found:
+        if microseconds == "missing":
+            continue
+        assert verdict.startswith("yes, "), (name, microseconds, verdict, note)
+        assert float(microseconds.replace(",", "")) > 0
+
+
 def test_reliability():
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")

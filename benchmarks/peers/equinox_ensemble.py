@@ -76,14 +76,15 @@ def _loop(many: Many) -> Fit:
     return Fit(start, run, list, many.steps, note, members=many.members)
 
 
-def whole_run(many: Many, *, wrap=jax.jit, note: str = "the same step under `lax.scan`") -> Fit:
-    return sized(lambda part: _whole_run(part, wrap, note), many)
+def whole_run(many: Many) -> Fit:
+    return sized(_whole_run, many)
 
 
-def _whole_run(many: Many, wrap, note: str) -> Fit:
+def _whole_run(many: Many) -> Fit:
     start, step, data = _parts(many)
     _, functions = eqx.partition(start(), eqx.is_array)
 
+    @jax.jit
     def train(arrays, indices, data):
         def body(arrays, rows):
             carry, losses = step(eqx.combine(arrays, functions), rows, data)
@@ -91,18 +92,12 @@ def _whole_run(many: Many, wrap, note: str) -> Fit:
 
         return jax.lax.scan(body, arrays, indices)
 
-    program, indices = wrap(train), jnp.asarray(many.indices)
+    indices = jnp.asarray(many.indices)
     return Fit(
         start=lambda: eqx.filter(start(), eqx.is_array),
-        run=lambda arrays: jax.block_until_ready(program(arrays, indices, data)),
+        run=lambda arrays: jax.block_until_ready(train(arrays, indices, data)),
         weights=lambda result: _weights(result[0]),
         steps=many.steps,
-        note=note,
+        note="the same step under `lax.scan`",
         members=many.members,
     )
-
-
-def one_kernel(many: Many) -> Fit:
-    from peers.jax_scan import small_loop_kernel
-
-    return whole_run(many, wrap=small_loop_kernel, note="and as XLA's experimental kernel")

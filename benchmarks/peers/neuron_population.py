@@ -68,7 +68,7 @@ def _bootstrap(many: Many) -> Fit:
         ),
         weights=lambda _: [np.zeros((many.members, 1))],
         steps=many.steps,
-        note="its own counts, drawn within the time; from the same weights, not compared",
+        note="draws counts of its own; all from the same weights, not compared",
         same_task=False,
         members=many.members,
     )

@@ -1,5 +1,6 @@
-"""PyTorch's ensemble of its tutorials: `stack_module_state`, `functional_call`, `vmap` of `grad`;
-the optimizer is PyTorch's own, on the stacked parameters."""
+"""PyTorch's ensemble of its tutorials: `stack_module_state`, `functional_call`, `vmap` of `grad`.
+
+The optimizer is PyTorch's own, on the stacked parameters."""
 
 import copy
 
