@@ -146,8 +146,15 @@ def _alone(
     trainer: Trainer, loader: DataLoader, there: np.ndarray, epochs: int | None, steps: int | None
 ) -> Trainer:
     one, parts = trainer.copy(), as_rows(loader.sample())
-    sampler = Subset(np.flatnonzero(there), loader.parts()["sampler"])
-    own = DataLoader(parts, loader.batch_size, sampler=sampler, transform=loader.transform)
+    chosen = np.flatnonzero(there)
+    # All rows in one batch are all of the fold's.
+    own = DataLoader(
+        parts,
+        min(loader.batch_size, len(chosen)),
+        sampler=Subset(chosen, loader.parts()["sampler"]),
+        drop_last=loader.drop_last,
+        transform=loader.transform,
+    )
     one.fit(own, epochs=epochs, steps=steps)
     return one
 

@@ -378,6 +378,32 @@ def test_it_is_the_bootstrap_of_scipy():
     assert found.standard_error == pytest.approx(other.standard_error, rel=0.08)
 
 
+@pytest.mark.parametrize("of", ["loss", "mae"])
+def test_intervals_are_torchmetrics_in_distribution(of):
+    # Its own resamples of the rows of one batch: the same up to the noise of 2,000 of them.
+    torchmetrics = pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    metrics = {"mae": neuron.MeanAbsoluteError()}
+    found = scored(trainer_of(neuron.MeanSquaredError(), metrics=metrics), (X, Y), replicas=2000)[
+        of
+    ]
+    kinds = {"loss": torchmetrics.MeanSquaredError, "mae": torchmetrics.MeanAbsoluteError}
+    other = torchmetrics.wrappers.BootStrapper(
+        kinds[of](), num_bootstraps=2000, quantile=torch.tensor([0.05, 0.95]),
+        sampling_strategy="multinomial",
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        other.update(torch.tensor(outputs(MODEL)), torch.tensor(Y, dtype=torch.float64))
+        ends = other.compute()
+    error = float(ends["std"])
+    assert found.standard_error == pytest.approx(error, rel=0.1)
+    lower, upper = ends["quantile"].tolist()
+    assert found.lower == pytest.approx(lower, abs=0.25 * error)
+    assert found.upper == pytest.approx(upper, abs=0.25 * error)
+    assert float(found) == pytest.approx(float(ends["mean"]), abs=0.15 * error)
+
+
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     """Of 200 data sets of 100 rows, 90 % intervals: 180 are expected, with a standard deviation of
     4.2, and a few less for percentiles at so few rows of a skew score. 160 to 196 is within four."""

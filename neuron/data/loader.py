@@ -94,7 +94,7 @@ class DataLoader:
         )
         if transform is not None and not callable(transform):
             raise TypeError(f"`DataLoader(transform=...)` must be callable; got {transform!r}.")
-        self.transform = transform
+        self.transform, self.drop_last = transform, drop_last
         self.columns: Columns | None = None
         self._supply = options.supply_of(as_kind("DataLoader(data)", data))
 
