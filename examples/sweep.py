@@ -42,7 +42,9 @@ def main() -> None:
         print(f"{rate:13.4f}   {loss:8.4f}   {accuracy:12.4f}")
     (rate,) = found.best_setting().values()
     best = found.best().evaluate(held_out)
-    print(f"best: rate {rate:.3g}, held-out loss {best['loss']:.4f}, accuracy {best['accuracy']:.4f}")
+    print(
+        f"best: rate {rate:.3g}, held-out loss {best['loss']:.4f}, accuracy {best['accuracy']:.4f}"
+    )
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     found.plot(left).axvline(rate, color="C3", lw=0.8, ls="--", label="the best")
