@@ -9,6 +9,9 @@ import pytest
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 SHORT = {
+    "bootstrap_intervals.py": ["--replicas", "200"],
+    "cross_validation.py": ["--steps", "5000"],
+    "deep_ensemble.py": ["--steps", "1000"],
     "single_neuron.py": ["--steps", "5000"],
     "diabetes.py": ["--epochs", "300"],
     "digits.py": ["--epochs", "3"],
@@ -20,6 +23,7 @@ SHORT = {
     "pendulum.py": ["--steps", "3000"],
     "polars_frame.py": ["--epochs", "8"],
     "resume.py": ["--epochs", "6", "--kills", "2"],
+    "sweep.py": ["--epochs", "10"],
     "torch_dataset.py": ["--epochs", "6"],
     "two_outputs.py": ["--epochs", "10"],
     "variational.py": ["--epochs", "20"],
@@ -59,6 +63,49 @@ def test_diabetes(tmp_path):
     out = run("diabetes.py", tmp_path)
     scores = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("held-out")]
     assert scores[0] == pytest.approx(scores[1], abs=0.01)
+
+
+def test_bootstrap_intervals(tmp_path):
+    command = [
+        sys.executable,
+        "-W",
+        "error:`bootstrap` trained",
+        EXAMPLES / "bootstrap_intervals.py",
+    ]
+    command += SHORT["bootstrap_intervals.py"]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    for line in out.splitlines()[1:4]:
+        exact, error, ours, spread, *ends = numbers(line.replace("±", ""))
+        assert ours == pytest.approx(exact, abs=0.2 * error)
+        # 200 replicas know a standard error to 5 %, and an end of an interval to a fifth of one.
+        assert spread == pytest.approx(error, rel=0.25)
+        least, *others = zip(ends[::2], ends[1::2], strict=True)
+        assert all(found == pytest.approx(least, abs=0.8 * error) for found in others)
+    assert (tmp_path / "bootstrap_intervals.png").exists()
+
+
+def test_sweep(tmp_path):
+    out = run("sweep.py", tmp_path)
+    (line,) = (line for line in out.splitlines() if line.startswith("best: rate"))
+    # 0.98 with all 30 epochs.
+    assert float(line.split()[-1]) > 0.95
+    assert (tmp_path / "sweep.png").exists()
+
+
+def test_cross_validation(tmp_path):
+    out = run("cross_validation.py", tmp_path)
+    for line in out.splitlines()[1:12]:
+        ours, least_squares, network = numbers(line)[-3:]
+        assert ours == pytest.approx(least_squares, abs=0.05)
+        assert 35 < network < 70
+    assert (tmp_path / "cross_validation.png").exists()
+
+
+def test_deep_ensemble(tmp_path):
+    lines = run("deep_ensemble.py", tmp_path).splitlines()
+    data, gap, beyond = (numbers(line)[0] for line in lines[-3:])
+    assert 2 * data < gap < beyond
+    assert (tmp_path / "deep_ensemble.png").exists()
 
 
 def test_digits(tmp_path):
