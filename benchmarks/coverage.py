@@ -3,6 +3,9 @@
 Least squares stands in for training: the minimum of a loss under fixed weights per row, which is
 there at once. So thousands of data sets are drawn from a known truth, each is resampled a thousand
 times, and the share of intervals that hold the truth is counted.
+
+`--trained` trains the replicas instead, for fewer and smaller sets: by `neuron.bootstrap`, and as
+members that draw fresh minibatches with replacement, which is no bootstrap of the estimate.
 """
 
 import argparse
@@ -10,6 +13,7 @@ import dataclasses
 import sys
 import time
 
+import jax
 import numpy as np
 from scipy import stats
 
@@ -21,6 +25,10 @@ from neuron.resampling import Resampling
 LEVEL = 0.95
 # An intercept and two slopes; the first slope is what intervals are for.
 TRUTH = np.array([1.0, 2.0, -1.0])
+# Of replicas that are trained: in full batches, by a factor of 2 a step or so to the minimum; and
+# with minibatches of 10, for 12 times as long as they forget where they began.
+RATE, STEPS = 0.2, 100
+MINIBATCH, SLOW, LONG = 10, 0.01, 600
 # So many data sets share their resamples, which cost more than all the rest. What 1,000 replicas
 # misplace the ends by is then common to 20 of 2,000 sets: less than 0.1 points of the share.
 TOGETHER = 20
@@ -157,6 +165,45 @@ def coverage(situation, simulations, replicas, seed=0):
     return np.concatenate(parts, axis=1).mean(axis=1)
 
 
+def trainer(rate):
+    model = neuron.Dense(2, key=jax.random.key(0))
+    return neuron.Trainer(model, optimizer=neuron.SGD(rate), progress=False)
+
+
+def by_bootstrap(x, y, replicas, seed):
+    """Slopes (replicas, 2) and the estimate's, in full batches under weights per row."""
+    loader = neuron.DataLoader((x, y), len(y), sampler=neuron.Sequential())
+    result = neuron.bootstrap(
+        trainer(RATE), loader, replicas=replicas, steps=STEPS, seed=seed, check=False
+    )
+    estimate, replicates = result.statistic(lambda model: model.weight[0])
+    return replicates, estimate
+
+
+def by_minibatches(x, y, replicas, seed):
+    """The same of members that each draw a new minibatch with replacement at every step."""
+    samplers = [neuron.Bootstrap(seed * replicas + replica) for replica in range(replicas)]
+    loaders = [neuron.DataLoader((x, y), MINIBATCH, sampler=sampler) for sampler in samplers]
+    population = neuron.Population.repeated(trainer(SLOW), replicas)
+    population.fit(loaders, steps=LONG)
+    replicates = np.asarray(population.stacked.weight)[:, 0]
+    return replicates, replicates.mean(axis=0)
+
+
+def trained(way, rows, simulations, replicas, seed=0):
+    """Of data sets with normal errors: the share of percentile intervals of the first slope that
+    hold the truth, and their mean width."""
+    rng = np.random.default_rng([seed, rows])
+    x, y = drawn("normal", rows, simulations, rng)
+    ends = []
+    for number in range(simulations):
+        one = x[number, :, 1:].astype(np.float32), y[number].astype(np.float32)
+        replicates, estimate = way(*one, replicas, seed * simulations + number)
+        ends.append(interval("percentile", replicates, estimate, LEVEL))
+    lower, upper = (np.array([getattr(end, name)[0] for end in ends]) for name in ends[0]._fields)
+    return ((lower <= TRUTH[1]) & (TRUTH[1] <= upper)).mean(), (upper - lower).mean()
+
+
 def cell(share, simulations):
     return f"{100 * share:.1f} ± {100 * np.sqrt(share * (1 - share) / simulations):.1f}"
 
@@ -166,20 +213,40 @@ def words(resampling):
     return f"{name} of {resampling.length}" if isinstance(resampling, neuron.Blocks) else name
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--simulations", type=int, default=2000)
-    parser.add_argument("--replicas", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+WAYS = {"bootstrap": by_bootstrap, "fresh minibatches": by_minibatches}
+
+
+def print_trained(simulations, replicas, seed):
+    print("| replicas trained as | rows | percentile | width |")
+    print("|---|---|---|---|")
+    for rows in (50, 100):
+        for name, way in WAYS.items():
+            share, width = trained(way, rows, simulations, replicas, seed)
+            print(f"| {name} | {rows} | {cell(share, simulations)} | {width:.3f} |", flush=True)
+
+
+def print_solved(simulations, replicas, seed):
     print("| errors | rows | resampled | percentile | basic | BCa | textbook | HC3 |")
     print("|---|---|---|---|---|---|---|---|")
-    began = time.monotonic()
     for situation in SITUATIONS:
-        shares = coverage(situation, given.simulations, given.replicas, given.seed)
-        cells = [cell(share, given.simulations) for share in shares] + [""] * (5 - len(shares))
+        shares = coverage(situation, simulations, replicas, seed)
+        cells = [cell(share, simulations) for share in shares] + [""] * (5 - len(shares))
         head = f"{situation.name} | {situation.rows} | {words(situation.resampling)}"
         print(f"| {head} | {' | '.join(cells)} |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--trained", action="store_true")
+    parser.add_argument("--simulations", type=int, help="2000, or 200 that are trained")
+    parser.add_argument("--replicas", type=int, help="1000, or 200 that are trained")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    most = (200, 200) if given.trained else (2000, 1000)
+    simulations, replicas = given.simulations or most[0], given.replicas or most[1]
+    began = time.monotonic()
+    table = print_trained if given.trained else print_solved
+    table(simulations, replicas, given.seed)
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import neuron
+
 
 ROOT = pathlib.Path(__file__).parents[1]
 # A few peers of the shortest tasks: the benchmark itself says of every row that it ran whether its
@@ -143,3 +145,18 @@ def test_coverage_in_short():
     assert max(cases[:3]) < 90
     assert all(more > less + 5 for more, less in zip(clusters[:3], cases[:3], strict=True))
     assert clusters[3:] == cases[3:]
+
+
+def test_coverage_of_trained_replicas_is_that_of_the_same_solved(coverage):
+    rng = np.random.default_rng(2)
+    x, y = coverage.drawn("normal", 50, 1, rng)
+    rows = x[0, :, 1:].astype(np.float32), y[0].astype(np.float32)
+    replicates, estimate = coverage.by_bootstrap(*rows, 50, 7)
+    counts = neuron.Cases().counts(50, 50, 7)
+    np.testing.assert_allclose(replicates, coverage.fitted(x, y, counts)[:, 0, 1:3], atol=1e-4)
+    best = coverage.fitted(x, y, np.ones((50, 1)))[0, 0, 1:3]
+    np.testing.assert_allclose(estimate, best, atol=1e-4)
+    # Minibatches lie around the same minimum, each with no more than their own noise.
+    replicates, center = coverage.by_minibatches(*rows, 50, 7)
+    np.testing.assert_allclose(center, best, atol=0.1)
+    assert (replicates.std(axis=0) < 0.5 * np.sqrt(1 / 50)).all()
