@@ -101,7 +101,7 @@ def at_call(number, act, *, limit=None):
 
 def child(order):
     """Saves as it was ordered, and never returns."""
-    acknowledged = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    acknowledged = order["acknowledged"]
     # Not by `write`, which may be what the system is made to refuse.
     acknowledge = lambda text: os.pwrite(acknowledged, f"{text}\n".encode(), 0)
     code = WRONG
@@ -149,9 +149,12 @@ def serve():
         opens, order["gate"] = None, None
         if order["how"] == "wait":
             order["gate"], opens = os.pipe()
+        # Before the child is there: strace may be faster than it.
+        order["acknowledged"] = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         process = os.fork()
         if process == 0:
             child(order)
+        os.close(order["acknowledged"])
         if opens is not None:
             print(process, flush=True)
             # The parent has attached to it.
