@@ -69,8 +69,10 @@ class Arrays(Source):
             refuse_no_weight(call, opened.weight)
         self.batch = opened if not self.lazy else of_one_length(call, _checked_lazily(call, opened))
 
+        self._length = jax.tree.leaves(self.batch, is_leaf=is_lazy)[0].shape[0]
+
     def __len__(self) -> int:
-        return jax.tree.leaves(self.batch, is_leaf=is_lazy)[0].shape[0]
+        return self._length
 
     def read(self, rows: np.ndarray) -> Batch:
         return jax.tree.map(lambda leaf: _rows_of(leaf, rows), self.batch, is_leaf=is_lazy)

@@ -27,10 +27,10 @@ class Column:
     def extend(self, values: Sequence[Number] | np.ndarray) -> None:
         """Adds values behind those that are there. A large array is kept as it is: it may not be
         written to afterwards."""
-        if isinstance(values, np.ndarray) and values.nbytes >= _LATER:
+        values = np.asarray(values, self._buffer.dtype)
+        if self._to_come or values.nbytes >= _LATER:
             self._to_come.append(values)
         else:
-            self._settle()
             self._append(values)
 
     @property
@@ -43,7 +43,7 @@ class Column:
             self._append(values)
         self._to_come = []
 
-    def _append(self, values: Sequence[Number] | np.ndarray) -> None:
+    def _append(self, values: np.ndarray) -> None:
         end = self._length + len(values)
         if end > len(self._buffer):
             longer = max(end, 2 * len(self._buffer))

@@ -63,7 +63,9 @@ class History:
         """Appends what the steps from this one on recorded, which took `seconds`."""
         taken = len(next(iter(columns.values())))
         for name, values in columns.items():
-            self._columns.setdefault(name, Column(values.dtype, values[:0])).extend(values)
+            if name not in self._columns:
+                self._columns[name] = Column(values.dtype, values[:0])
+            self._columns[name].extend(values)
         first, self._steps = self._steps, self._steps + taken
         self._clock["steps"].extend([self._steps])
         self._clock["seconds"].extend([self._clock["seconds"].values[-1] + seconds])

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -36,6 +35,7 @@ from neuron.population.stacks import (
     states_of,
     with_counters_of,
 )
+from neuron.population.threads import Threads
 from neuron.rows import Data
 from neuron.run import Members, UnderWay, ready
 from neuron.samplers import Sampler
@@ -576,7 +576,7 @@ class Population(Trainer):
             found = on_entry(saved.metrics(state.metrics), device)
             state = dataclasses.replace(state, metrics=found)
         parts = (on_entry(one, device), self._one_task, one_data), (state, task, many_data)
-        return Members(*parts, self._block_size, _cores(), self._note)
+        return Members(*parts, self._block_size, Threads(), self._note)
 
     def _rows_of(self, data: Data) -> tuple[Data, Data]:
         """The rows of one member, and of all."""
@@ -660,12 +660,6 @@ def _known(values: np.ndarray, stopped: np.ndarray) -> np.ndarray:
     if np.issubdtype(values.dtype, np.floating):
         values[stopped] = np.nan
     return values
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _wide(values: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from neuron.run.loop import CAPACITY as CAPACITY
 from neuron.run.members import Members as Members
+from neuron.run.members import Together as Together
 from neuron.run.program import Leaves as Leaves
 from neuron.run.program import program_for as program_for
 from neuron.run.program import ready as ready

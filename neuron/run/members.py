@@ -1,7 +1,8 @@
 """Many runs under way: their program, their arrays, and the loop over their steps."""
 
+import abc
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -24,8 +25,22 @@ from neuron.trees import arrays_of, on_entry
 # the fastest memory.
 LANES, WIDEST = 32, 1024
 _NARROWEST = 16
+# Fewer in a block take about as long.
+_SHARED = 128
+# How many row numbers a step of a block may have, where each member draws its own.
+_INDICES = 1 << 16
 # How many numbers the records of one call hold.
-_RECORDED = 1 << 17
+_RECORDED = 1 << 18
+
+
+class Together(abc.ABC):
+    """Calls at the same time, `most` of them."""
+
+    most: int
+
+    @abc.abstractmethod
+    def map(self, function: Callable[[int], Any], places: Iterable[int]) -> Iterable[Any]:
+        """The results of a function of each place, in their order."""
 
 
 class Members:
@@ -36,7 +51,7 @@ class Members:
         one: tuple[TrainState, Task, Data],
         many: tuple[TrainState, Task, Data],
         block_size: int | None,
-        cores: int,
+        together: Together,
         note: Callable[[int, int], None],
     ):
         """**Arguments:**
@@ -44,7 +59,7 @@ class Members:
         - `one`: state, task and data of one member.
         - `many`: of all, members first; what they have in common has no such axis.
         - `block_size`: how many members are computed together; as suits the machine if `None`.
-        - `cores`: how many blocks can run at the same time.
+        - `together`: runs several calls at the same time.
         - `note`: is told of each member whose step refused its update, and at which step.
         """
         (self._device,) = arrays_of(one[0])[0].devices()
@@ -53,7 +68,11 @@ class Members:
         self.members = len(many[0].stopped)
         self._one = one
         self.program, lanes, kernel = _program(one, self.members, self._device)
-        self._blocks = _blocks(self.members, lanes, block_size, cores)
+        self._together = together
+        own_batches = any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler)))
+        # What is larger the compiler cuts in tasks for several threads, which no kernel can have.
+        widest = min(WIDEST, _INDICES // self.program.cut.batch_size) if own_batches else WIDEST
+        self._blocks = _blocks(self.members, lanes, block_size, widest, together.most)
         size = self._blocks[0].stop
         self._plan = Plan(
             size=size,
@@ -62,9 +81,10 @@ class Members:
             state=flags[0],
             task=flags[1],
             data=flags[2],
-            own_batches=any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler))),
+            own_batches=own_batches,
         )
         self._note = note
+        self._compiled: set[Plan] = set()
         self._put(arrays[0], np.array(many[0].stopped), number(many[0].step))
         self._shared(arrays[1], arrays[2])
         self.capacity = max(BLOCK, min(CAPACITY, _RECORDED // size))
@@ -156,20 +176,22 @@ class Members:
                 self._state[place] = arrays_of(tree)
 
     def _call(self, count: np.int32) -> list[tuple[Any, Any, Any]]:
-        # All are under way before the first is waited for.
-        results = []
-        for place, (task, data) in enumerate(zip(self._task, self._data, strict=True)):
+        def call(place: int) -> tuple[Any, Any, Any]:
             self._state[place], self._records[place], *rest = loop_of_many(
                 self.program,
                 self._plan,
                 self._state[place],
                 self._records[place],
-                task,
-                data,
+                self._task[place],
+                self._data[place],
                 count,
             )
-            results.append(tuple(rest))
-        return jax.block_until_ready(results)
+            return jax.block_until_ready(tuple(rest))
+
+        # The first one alone where there is something to compile: that is done once.
+        first = [] if self._plan in self._compiled else [call(0)]
+        self._compiled.add(self._plan)
+        return [*first, *self._together.map(call, range(len(first), len(self._blocks)))]
 
     def _shared(self, task: Sequence[Any], data: Sequence[Any] | None) -> None:
         plan = self._plan
@@ -184,9 +206,9 @@ class Members:
         takes no step there."""
         size = self._blocks[0].stop
         lacking = size - (min(block.stop, self.members) - block.start)
-        cut = []
+        cut, whole = [], block == slice(0, self.members)
         for array, flag in zip(arrays, flags, strict=True):
-            part = array[block] if flag else array
+            part = array[block] if flag and not whole else array
             if flag and lacking:
                 part = jnp.concatenate([part, jnp.repeat(part[-1:], lacking, axis=0)])
             cut.append(jnp.copy(part) if state else part)
@@ -194,7 +216,7 @@ class Members:
             tree = self.program.statics[0].combine(cut)
             filled = tree.stopped.at[size - lacking :].set(True)
             cut = arrays_of(dataclasses.replace(tree, stopped=filled))
-        return [jax.device_put(part, self._device) for part in cut]
+        return jax.device_put(cut, self._device)
 
     def _on_host(self, taken: int, each: list[int]) -> Iterator[tuple[str, np.ndarray]]:
         hosted = [{d: np.asarray(rows) for d, rows in block.items()} for block in self._records]
@@ -223,14 +245,18 @@ def _program(
     return alone, False, alone.one_kernel
 
 
-def _blocks(members: int, lanes: bool, block_size: int | None, cores: int) -> list[slice]:
-    """Blocks of one size, the last of which may reach beyond the members: one for each core, or
-    more where they would be wide."""
+def _blocks(
+    members: int, lanes: bool, block_size: int | None, widest: int, most: int
+) -> list[slice]:
+    """Blocks of one size, the last of which may reach beyond the members: as many as can run at the
+    same time, or more where they would be wide."""
     if block_size is None:
-        number = max(1, min(cores, members // (LANES if lanes else 1)))
+        number = max(1, min(most, members // (_SHARED if lanes else 1)))
         if lanes:
-            number = max(number, -(-members // WIDEST))
+            number = max(number, -(-members // widest))
         block_size = -(-members // number)
     # Fewer than a vector holds would be computed otherwise, and round otherwise.
-    block_size = max(_NARROWEST if lanes else 1, min(block_size, members))
+    if lanes:
+        block_size = max(_NARROWEST, min(block_size, widest))
+    block_size = min(block_size, max(members, _NARROWEST if lanes else 1))
     return [slice(start, start + block_size) for start in range(0, members, block_size)]

@@ -53,7 +53,7 @@ class Trainer:
     ```
 
     A trainer is one run: each `fit` goes on where the last one ended, and two fits of 100
-    to the bit.
+    steps are one of 200, to the bit.
     """
 
     # How many are trained at once; `None` where there is one, and no such axis.
