@@ -69,8 +69,6 @@ def main() -> None:
     result.plot(lambda m: off(weights(m)), left, names=list(TRUTH), reference=off(exact))
     left.set(xlabel="off the truth, in least squares' standard errors", ylim=(2.9, -0.5))
     curves.plot_fit(x, right, outcome=True)
-    curves.plot_fit(x, right)
-    right.lines[0].remove()  # one estimate is enough
     right.plot(x[:, 0], y, "k.", ms=3, alpha=0.5, label="rows")
     right.legend(frameon=False)
     figure.savefig("bootstrap_intervals.png", dpi=120)

@@ -15,11 +15,11 @@ from neuron.step import Task
 
 
 if TYPE_CHECKING:
-    from neuron.trainer import Trainer
+    from neuron.trainer import Driven
 
 
 def drive(
-    trainer: "Trainer",
+    trainer: "Driven",
     run: UnderWay,
     feed: Feed,
     place: Place,
@@ -82,20 +82,20 @@ def drive(
         _end_look(trainer, hooks)
 
 
-def _goes_on(trainer: "Trainer", place: Place, interrupts: Interrupts, epochs: int | None) -> bool:
+def _goes_on(trainer: "Driven", place: Place, interrupts: Interrupts, epochs: int | None) -> bool:
     # Here the run is whole; the user's own function may stop it.
     interrupts.check()
     done = place.step == trainer.final_step or (epochs is not None and place.epoch >= epochs)
     return trainer.stopped is None and not done
 
 
-def _end_look(trainer: "Trainer", hooks: Hooks) -> None:
+def _end_look(trainer: "Driven", hooks: Hooks) -> None:
     trainer.at_rest = True
     hooks.call("on_look_end", trainer)
 
 
 def _advance(
-    trainer: "Trainer", run: UnderWay, feed: Feed, place: Place, slices: Slices, most: int
+    trainer: "Driven", run: UnderWay, feed: Feed, place: Place, slices: Slices, most: int
 ) -> None:
     """Some steps of the program, and what they recorded."""
     steps = min(most, slices.steps(), run.capacity)
@@ -120,7 +120,7 @@ def _advance(
 
 
 def _end_epoch(
-    trainer: "Trainer",
+    trainer: "Driven",
     place: Place,
     hooks: Hooks,
     validate: Callable[[Pace], Logs] | None,

@@ -47,6 +47,22 @@ def members_of(arrays: Sequence[Array], many: Flags) -> Iterator[list[Any]]:
         yield merged(arrays, many, [jnp.asarray(array[place]) for array in own])
 
 
+def picked(one: PyTree, many: PyTree, member: int) -> PyTree:
+    """The tree of one member, of the one of all; `one` says what has no member axis."""
+    arrays = arrays_of(many)
+    flags = stacked(arrays_of(one), arrays)
+    own = [a[member] if flag else a for a, flag in zip(arrays, flags, strict=True)]
+    return Static(one).combine(own)
+
+
+def first_members(one: PyTree, many: PyTree, number: int) -> PyTree:
+    """The tree of the first ones; `one` says what has no member axis."""
+    arrays = arrays_of(many)
+    flags = stacked(arrays_of(one), arrays)
+    own = [a[:number] if flag else a for a, flag in zip(arrays, flags, strict=True)]
+    return Static(one).combine(own)
+
+
 def on_host(array: Array) -> Any:
     """An array as NumPy's, of which parts are cheap; keys stay what they are."""
     return array if jnp.issubdtype(array.dtype, jax.dtypes.prng_key) else np.asarray(array)

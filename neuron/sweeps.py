@@ -10,7 +10,7 @@ import numpy as np
 from neuron.callbacks import Callback
 from neuron.hyperparameters import numbers, refuse_unknown, with_numbers
 from neuron.plotting import axes_for
-from neuron.population import Population
+from neuron.population import Population, best_of, monitored
 from neuron.trainer import Trainer
 
 
@@ -48,29 +48,12 @@ class Sweep:
 
         - `ValueError` for a name that is none, and where no member has a finite value.
         """
-        return self.population[self._best(monitor, mode)]
+        return self.population[best_of("Sweep.best", self.values, monitor, mode)]
 
     def best_setting(self, monitor: str | None = None, *, mode: str = "min") -> dict[str, float]:
         """The setting of that member."""
-        member = self._best(monitor, mode)
+        member = best_of("Sweep.best_setting", self.values, monitor, mode)
         return {name: float(values[member]) for name, values in self.settings.items()}
-
-    def _best(self, monitor: str | None, mode: str) -> int:
-        if mode not in ("min", "max"):
-            raise ValueError(f"`Sweep.best(mode=...)` must be 'min' or 'max'; got {mode!r}.")
-        values = self._monitored("best", monitor) * (1 if mode == "min" else -1)
-        if not np.isfinite(values).any():
-            raise ValueError("`Sweep.best()`: no member has a finite value.")
-        return int(np.nanargmin(np.where(np.isfinite(values), values, np.inf)))
-
-    def _monitored(self, call: str, monitor: str | None) -> np.ndarray:
-        name = monitor or ("val_loss" if "val_loss" in self.values else "loss")
-        if name not in self.values:
-            raise ValueError(
-                f"`Sweep.{call}(monitor)` must name a value; got {name!r}, there are "
-                f"{list(self.values)}."
-            )
-        return self.values[name]
 
     def plot(self, ax: Any = None, *, name: str | None = None, monitor: str | None = None) -> Any:
         """Draws a value over a number that was swept: a curve, or one for each setting of the
@@ -92,7 +75,8 @@ class Sweep:
             raise ValueError(
                 f"`Sweep.plot(name=...)` must be one of {list(self.settings)}; got {name!r}."
             )
-        values, over = self._monitored("plot", monitor), self.settings[name]
+        shown = monitored("Sweep.plot", self.values, monitor)
+        values, over = self.values[shown], self.settings[name]
         others = {n: v for n, v in self.settings.items() if n != name}
         rest = list(zip(*others.values(), strict=True)) or [()] * len(over)
         for setting in dict.fromkeys(rest):
@@ -105,7 +89,7 @@ class Sweep:
         finite = values[np.isfinite(values)]
         if finite.size and (finite > 0).all() and finite.max() > 20 * finite.min():
             ax.set_yscale("log")
-        ax.set(xlabel=name, ylabel=monitor or ("val_loss" if "val_loss" in self.values else "loss"))
+        ax.set(xlabel=name, ylabel=shown)
         if others:
             ax.legend(frameon=False)
         return ax

@@ -24,7 +24,6 @@ UPPER = {
     "unrolling", "sweeps", "folds", "bootstrapping",
 }  # fmt: skip
 COMPILING = {
-    "bootstrapping",
     "run",
     "evaluation",
     "kernel",

@@ -219,6 +219,14 @@ def test_a_statistic_of_two_things_is_refused(result):
 
 def test_the_noise_of_batches_is_told():
     loader = neuron.DataLoader((X, Y), 8)
-    with pytest.warns(UserWarning, match="they ended elsewhere"):
+    with pytest.warns(UserWarning, match="and they moved"):
         result = neuron.bootstrap(trainer_of(0.3), loader, replicas=40, steps=200)
     assert max(result.optimization_error.center, result.optimization_error.spread) > 0.2
+
+
+def test_an_end_before_the_minimum_is_told():
+    """Without any noise: all batches are the data themselves."""
+    loader = neuron.DataLoader((X, Y), len(X), sampler=neuron.Sequential())
+    with pytest.warns(UserWarning, match="and they moved"):
+        result = neuron.bootstrap(trainer_of(0.01), loader, replicas=40, steps=30)
+    assert result.optimization_error.center > 1

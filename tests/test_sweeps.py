@@ -162,7 +162,7 @@ def test_best_by_another_value():
         found.best_setting("val_r2", mode="max")["optimizer.learning_rate"] == at[values.argmax()]
     )
     assert found.best_setting("val_r2")["optimizer.learning_rate"] == at[values.argmin()]
-    with pytest.raises(ValueError, match="must name a value; got 'r3'"):
+    with pytest.raises(ValueError, match="must name a value of the members; got 'r3'"):
         found.best("r3")
     with pytest.raises(ValueError, match="'min' or 'max'"):
         found.best(mode="least")

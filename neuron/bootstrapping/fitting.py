@@ -62,8 +62,9 @@ def bootstrap(
     - `initial`: makes an initial model of a key, for each member its own: then the spread has what
         different beginnings do as well, which for models with several minima is much of it. All
         members start from the trainer's own model if `None`, and the spread is of the data alone.
-    - `check`: whether up to 100 replicas are trained again on other batches, to see what the noise
-        of batches did; a warning tells of more than 0.2 standard errors.
+    - `check`: whether up to 100 replicas are trained for as long again from where they ended, on
+        other batches, to see whether they had arrived and what the noise of batches did; a warning
+        tells of more than 0.2 standard errors.
 
     **Raises:**
 

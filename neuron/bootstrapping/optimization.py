@@ -1,7 +1,8 @@
-"""The error of the optimisation: what is left between a trained replica and its minimum.
+"""The error of the optimization: what is left between a trained replica and its minimum.
 
-Replicas see the same batches, so what the noise of batches does to one it does to all: their spread
-does not show it. It shows where the same resamples are trained again on other batches.
+Replicas see the same batches and have trained for as long, so what the noise of batches does to one
+it does to all, and so does an end before the minimum: their spread does not show it. It shows where
+the same replicas are trained on, on other batches.
 """
 
 import dataclasses
@@ -23,11 +24,11 @@ _AGAIN, _LOOKED_AT = 100, 256
 
 @dataclasses.dataclass(frozen=True)
 class OptimizationError:
-    """What other batches changed, over the same resamples.
+    """What training for as long again on other batches changed, over the same resamples.
 
-    `center` is by how much the replicas' mean is off, in standard errors, for the number for which
-    it is most: the difference of the two trainings over the root of two. `spread` is how much of
-    the replicas' variance is noise of batches that each has for itself.
+    `center` is by how much the replicas' mean moved, in standard errors, for the number for which
+    it is most. `spread` is how much of the replicas' variance is noise of batches that each has for
+    itself.
     """
 
     center: float
@@ -35,18 +36,18 @@ class OptimizationError:
 
     def __repr__(self) -> str:
         return (
-            f"OptimizationError(center off by {self.center:.2g} standard errors, "
-            f"{100 * self.spread:.2g} % of the variance)"
+            f"OptimizationError(center moves by {self.center:.2g} standard errors, "
+            f"{self.spread:.2g} of the variance noise)"
         )
 
 
 def optimization_error(
     fitting: Fitting, population: Population, weight: np.ndarray, targets: np.ndarray | None
 ) -> OptimizationError:
-    """Trains some of the replicas again on other batches, and compares."""
+    """Trains some of the replicas on, on other batches, and compares."""
     number = min(len(weight), _AGAIN + 1)
     again = fitting.trained(
-        weight[:number], targets=None if targets is None else targets[:number], elsewhere=True
+        weight[:number], targets=None if targets is None else targets[:number], after=population
     )
     there = np.setdiff1d(np.arange(number), [*population.faulty, *again.faulty])
     one, other = (_numbers(fitting, p, there) for p in (population, again))
@@ -56,20 +57,21 @@ def optimization_error(
     if len(there) < 3 or not known.any():
         return OptimizationError(float("nan"), float("nan"))
     change = (other - one)[:, known]
-    center = np.abs(change.mean(axis=0)) / np.sqrt(2) / error[known]
+    center = np.abs(change.mean(axis=0)) / error[known]
+    # What moves a member beside all others: of each of two ends, half.
     noise = np.var(change, axis=0, ddof=1) / 2 / error[known] ** 2
     return OptimizationError(float(center.max()), float(noise.max()))
 
 
 def tell(error: OptimizationError) -> None:
-    """Warns where the batches' noise is much beside the data's."""
+    """Warns where the optimization's error is much beside the data's."""
     if error.center > _MUCH or error.spread > _MUCH:
         warnings.warn(
-            f"`bootstrap` trained its replicas again on other batches, and they ended elsewhere: "
-            f"their mean is off by about {error.center:.2g} standard errors, and "
-            f"{100 * error.spread:.2g} % of their variance is noise of the batches. The intervals "
-            "are of the data alone. Take a smaller or decaying learning rate and more steps, or "
-            "average the weights: `Trainer(average=0.999)`.",
+            "`bootstrap` trained its replicas for as long again, on other batches, and they moved: "
+            f"their mean by {error.center:.2g} standard errors, and {error.spread:.2g} of "
+            "their variance is noise of the batches. The intervals are of the data alone. If they "
+            "had not arrived, take more steps; if it is noise, a smaller or decaying learning "
+            "rate, larger batches, or averaged weights: `Trainer(average=0.999)`.",
             stacklevel=3,
         )
 

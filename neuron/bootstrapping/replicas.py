@@ -3,7 +3,6 @@ way."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 
 from neuron.counters import key_of, seed_words
 from neuron.data import DataLoader
+from neuron.members import first_members
 from neuron.population import Population
 from neuron.trainer import Trainer
 from neuron.types import Batch, Key, Model
@@ -53,7 +53,11 @@ class Fitting:
         return DataLoader(there, 1, transform=self.loader.transform)
 
     def trained(
-        self, weight: np.ndarray, *, targets: np.ndarray | None = None, elsewhere: bool = False
+        self,
+        weight: np.ndarray,
+        *,
+        targets: np.ndarray | None = None,
+        after: Population | None = None,
     ) -> Population:
         """Members trained under such weights of the rows, (members, rows).
 
@@ -61,14 +65,15 @@ class Fitting:
 
         - `weight`: how much each row counts for each member.
         - `targets`: of each member, where they have their own.
-        - `elsewhere`: whether on other batches than usual.
+        - `after`: members whose first ones go on from where they ended, on other batches.
         """
-        members = len(weight)
-        population = Population.repeated(self.trainer, members)
-        if self.initial is not None:
-            population.start_from(_initial(self.initial, self.trainer.model, self.seed, members))
-        if elsewhere:
-            population.go_elsewhere(_ELSEWHERE)
+        trainer, members, models = self.trainer, len(weight), None
+        if after is not None:
+            trainer, models = trainer.copy(), first_members(trainer.model, after.stacked, members)
+            trainer._place.epoch += _ELSEWHERE
+        elif self.initial is not None:
+            models = _initial(self.initial, trainer.model, self.seed, members)
+        population = Population.repeated(trainer, members, models=models)
         population.fit(
             self.loader, epochs=self.epochs, steps=self.steps, weight=weight, targets=targets
         )
@@ -89,26 +94,3 @@ def _initial(make: Callable[[Key], Model], like: Model, seed: int, members: int)
         np.arange(members, dtype=np.uint32)
     )
     return eqx.filter_vmap(make)(keys)
-
-
-def over_models(statistic: Callable[[Model], Any], population: Population) -> np.ndarray:
-    """A function of each member's model, members first: in one program if it can be traced, else
-    one after the other."""
-    one, many = population.parts_of_models()
-    axes = jax.tree.map(lambda a, b: 0 if a.ndim != b.ndim else None, one, many)
-
-    def of(arrays: Any) -> Any:
-        return statistic(population.model_of(arrays))
-
-    try:
-        found = jax.jit(jax.vmap(of, in_axes=(axes,)))(many)
-    # Booleans that pick numbers are an `IndexError` of JAX.
-    except (jax.errors.JAXTypeError, IndexError, TypeError, ValueError):
-        rows = [np.asarray(statistic(model)) for model in population.models]
-        return np.stack(rows)
-    if not isinstance(found, jax.Array):
-        raise TypeError(
-            "`Bootstrapped.interval(statistic)` must be a function of a model that returns a "
-            f"number or an array; got {type(found).__name__}."
-        )
-    return np.asarray(found)

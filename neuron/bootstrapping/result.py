@@ -4,14 +4,13 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from neuron.bootstrapping.optimization import OptimizationError
 from neuron.bootstrapping.out_of_bag import predictions, scores
-from neuron.bootstrapping.replicas import Fitting, over_models
+from neuron.bootstrapping.plots import plot_fit, plot_numbers
+from neuron.bootstrapping.replicas import Fitting
 from neuron.intervals import Interval, interval, standard_error
-from neuron.plotting import axes_for
 from neuron.population import Population
 from neuron.resampling import Resampling, generator
 from neuron.trainer import Trainer
@@ -73,7 +72,7 @@ class Bootstrapped:
 
         - `statistic`: from a model to a number or an array.
         """
-        values = over_models(statistic, self.population)
+        values = self.population.each(statistic)
         return np.asarray(values[0]), values[self._there]
 
     def interval(
@@ -97,7 +96,7 @@ class Bootstrapped:
         - `ValueError` for another kind or level, and for `"bca"` where residuals were drawn.
         """
         estimate, replicates = self.statistic(statistic)
-        jackknife = over_models(statistic, self._jackknife) if kind == "bca" else None
+        jackknife = self._jackknife.each(statistic) if kind == "bca" else None
         level = self.level if level is None else level
         return interval(kind, replicates, estimate, level, jackknife)
 
@@ -218,22 +217,7 @@ class Bootstrapped:
 
         - `ImportError` without matplotlib, which the extra `neuron-equinox[plot]` brings.
         """
-        ax = axes_for("Bootstrapped.plot()", ax)
-        statistic = _weights if statistic is None else statistic
-        center = np.ravel(self.statistic(statistic)[0])
-        lower, upper = map(np.ravel, self.interval(statistic, kind=kind))
-        places = np.arange(len(center))
-        ends = np.maximum(0, [center - lower, upper - center])
-        label = f"estimate, {100 * self.level:g} % {kind}"
-        ax.errorbar(center, places, xerr=ends, fmt="o", ms=4, capsize=3, label=label)
-        if reference is not None:
-            ax.plot(np.ravel(reference), places, "x", color="C3", label="reference")
-        ax.set_yticks(places, names or [str(place) for place in places])
-        ax.invert_yaxis()
-        ax.axvline(0, lw=0.8, color="gray")
-        ax.set(xlabel="value")
-        ax.legend(frameon=False)
-        return ax
+        return plot_numbers(self, statistic, ax, names, kind, reference)
 
     def plot_fit(self, inputs: Any, ax: Any = None, *, outcome: bool = False) -> Any:
         """Draws the prediction over a single input, with its band; returns the axes.
@@ -242,31 +226,15 @@ class Bootstrapped:
 
         - `inputs`: rows of one number.
         - `ax`: where to draw.
-        - `outcome`: as for `predict_interval`.
+        - `outcome`: whether with the band of outcomes as well, as `predict_interval` has it.
 
         **Raises:**
 
         - `ImportError` without matplotlib, which the extra `neuron-equinox[plot]` brings.
         """
-        ax = axes_for("Bootstrapped.plot_fit()", ax)
-        over = np.ravel(inputs)
-        order = np.argsort(over)
-        shown = np.asarray(inputs)[order]
-        lower, upper = (np.ravel(end) for end in self.predict_interval(shown, outcome=outcome))
-        center = np.ravel(self.population.predict(shown)[0])
-        label = f"{100 * self.level:g} % of {'outcomes' if outcome else 'fits'}"
-        ax.fill_between(over[order], lower, upper, alpha=0.25, lw=0, label=label)
-        ax.plot(over[order], center, lw=1.4, label="estimate")
-        ax.set(xlabel="input", ylabel="prediction")
-        ax.legend(frameon=False)
-        return ax
+        return plot_fit(self, inputs, ax, outcome)
 
     def __repr__(self) -> str:
         text = f"Bootstrapped({len(self)} replicas, {self.population.step} steps"
         text += f", {self.failed} failed" if self.failed else ""
         return text + (f", {self.optimization_error})" if self.optimization_error else ")")
-
-
-def _weights(model: Model) -> Any:
-    leaves = [leaf for leaf in jax.tree.leaves(model) if isinstance(leaf, jax.Array)]
-    return jax.numpy.concatenate([jax.numpy.ravel(leaf) for leaf in leaves])

@@ -98,13 +98,13 @@ class Hooks:
         far = step + (1 << 62) if last is None else last
         return min([far, *(step - step % n + n for n in every)])
 
-    def call(self, hook: str, trainer: "Trainer", *arguments: Any) -> None:
+    def call(self, hook: str, trainer: Any, *arguments: Any) -> None:
         """Calls a hook of those who override it."""
         with trainer.clock("callbacks"):
             for callback in self.on(hook):
                 getattr(callback, hook)(trainer, *arguments)
 
-    def end_step(self, trainer: "Trainer") -> None:
+    def end_step(self, trainer: Any) -> None:
         """Calls `on_step_end` of those for whom it is due now."""
         with trainer.clock("callbacks"):
             for callback in self.on("on_step_end"):
@@ -116,7 +116,7 @@ class Hooks:
         states = {name: callback.state_dict() for name, callback in self._named().items()}
         return {name: state for name, state in states.items() if state}
 
-    def load_state_dicts(self, trainer: "Trainer", states: dict[str, dict[str, Any]]) -> None:
+    def load_state_dicts(self, trainer: Any, states: dict[str, dict[str, Any]]) -> None:
         """Hands back what they remembered. One of a kind that was not there begins anew, and what
         nobody takes is warned about."""
         named = self._named()
@@ -140,7 +140,7 @@ class Hooks:
             named[f"{kind} {before + 1}" if before else kind] = callback
         return named
 
-    def close(self, trainer: "Trainer", error: BaseException | None) -> None:
+    def close(self, trainer: Any, error: BaseException | None) -> None:
         """Tells every callback that the fit is over. The first error reaches the user, the fit's
         own before all others, and carries the later ones as notes."""
         first = error

@@ -10,7 +10,10 @@ from neuron.evaluation.evaluating import evaluate as evaluate
 from neuron.evaluation.finishing import computed as computed
 from neuron.evaluation.finishing import finished as finished
 from neuron.evaluation.finishing import finisher as finisher
+from neuron.evaluation.models import over_models as over_models
 from neuron.evaluation.observing import Observed as Observed
 from neuron.evaluation.observing import Observer as Observer
+from neuron.evaluation.predicting import Predicting as Predicting
 from neuron.evaluation.predicting import predict as predict
 from neuron.evaluation.resampling import resampled as resampled
+from neuron.evaluation.weighing import weighed as weighed

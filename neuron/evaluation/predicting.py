@@ -1,37 +1,46 @@
 """Outputs for rows, in inference mode or as draws with dropout on."""
 
 import functools
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, PyTree, UInt32
 
 from neuron.evaluation.batches import over_batches
 from neuron.members import over_members, stacked
 from neuron.run import Leaves
 from neuron.step import example_keys, prediction_step
 from neuron.trees import Static, arrays_of
-from neuron.types import Batch
+from neuron.types import Batch, Model, ModelState
+
+
+class Predicting(NamedTuple):
+    """What predicts: a model, its state, the precision to compute in, what the data does to each
+    example first, and the seed of the keys."""
+
+    model: Model
+    model_state: ModelState
+    precision: str | None
+    transform: Callable[..., Any] | None
+    seed: UInt32[Array | np.ndarray, "..."]
 
 
 def predict(
-    parts: Any,
+    parts: Predicting,
     batch_size: int,
     blocks: Iterable[tuple[Batch, int]],
     sample: int | None = None,
-    like: Any = None,
+    like: Predicting | None = None,
 ) -> PyTree:
     """Outputs for blocks of rows, rows first, on the host.
 
     **Arguments:**
 
-    - `parts`: the model, its state, the precision to compute in, what the data does to each example
-        first, and the seed of the keys.
     - `sample`: which draw to make with dropout on; `None` for inference.
-    - `like`: as for `evaluate`: rows first, then members.
+    - `like`: as for `evaluate`; outputs are members first then.
     """
     static, arrays = Static(parts if like is None else like), arrays_of(parts)
     many = () if like is None else stacked(arrays_of(like), arrays)
@@ -47,7 +56,8 @@ def predict(
         hosted = map(np.asarray, pieces)
         if many:
             # From (batches, members, rows of a batch, ...).
-            hosted = (np.moveaxis(piece, 1, 2) for piece in hosted)
+            flat = [np.moveaxis(p, 0, 1).reshape(p.shape[1], -1, *p.shape[3:]) for p in hosted]
+            return np.concatenate(flat, axis=1)[:, :first]
         flat = [piece.reshape(-1, *piece.shape[2:]) for piece in hosted]
         return np.concatenate(flat)[:first]
 

@@ -1,13 +1,21 @@
 """The history of many runs at once, and why members of it stopped."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from neuron.evaluation import finisher
 from neuron.history import History
+from neuron.members import members_of, stacked
+from neuron.objectives import Objective
+from neuron.place import Place
 from neuron.plotting import axes_for
+from neuron.step import Scoring
+from neuron.trees import Static, arrays_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +28,11 @@ class Stop:
     position: int = 0
 
 
+def stop_at(place: Place, reason: str) -> Stop:
+    """A stop where a run stands."""
+    return Stop(place.step, reason, place.epoch, place.position)
+
+
 class Histories(History):
     """What was recorded of many runs: `history["loss"]` is (members, steps), and a value in a row
     of `history.epochs` is (members,).
@@ -28,13 +41,15 @@ class Histories(History):
     member's place.
     """
 
-    def __init__(
-        self,
-        members: int,
-        finish: Callable[..., dict[str, np.ndarray]],
-        metrics: Collection[str],
-    ):
-        super().__init__(finish, metrics)
+    def __init__(self, members: int, one: Objective, many: Objective, scoring: Scoring):
+        """**Arguments:**
+
+        - `members`: how many they are.
+        - `one`: what one of them minimizes.
+        - `many`: what all do, members first; what they have in common has no such axis.
+        - `scoring`: how one of them is scored.
+        """
+        super().__init__(functools.partial(_finished, members, one, many), scoring.metrics)
         self.members = members
         self.stops: dict[int, Stop] = {}
 
@@ -96,6 +111,15 @@ class Histories(History):
             )
         }
 
+    def best(self, monitor: str | None, mode: str, without: Sequence[int]) -> int:
+        """The member with the best value in the last epoch's row; see `Population.best`."""
+        row = self.epochs[-1] if self.epochs else {}
+        shape = (self.members,)
+        values = {n: np.array(v, float) for n, v in row.items() if np.shape(v) == shape}
+        for value in values.values():
+            value[list(without)] = np.nan
+        return best_of("Population.best", values, monitor, mode)
+
     def __repr__(self) -> str:
         if not len(self):
             return f"Histories({self.members} members, no steps yet)"
@@ -141,6 +165,50 @@ class Histories(History):
         ax.set(xlabel="step", ylabel=name, xlim=(0, max(1, len(self))))
         ax.legend(frameon=False)
         return ax
+
+
+def best_of(call: str, values: dict[str, np.ndarray], monitor: str | None, mode: str) -> int:
+    """The place of the best value of that name; `val_loss` or else `loss` if it is `None`.
+
+    **Raises:**
+
+    - `ValueError` for another mode, for a name that is none, and where no value is finite.
+    """
+    if mode not in ("min", "max"):
+        raise ValueError(f"`{call}(mode=...)` must be 'min' or 'max'; got {mode!r}.")
+    name = monitored(call, values, monitor)
+    finite = np.isfinite(values[name])
+    if not finite.any():
+        raise ValueError(f"`{call}({name!r})`: no member has a finite value.")
+    worst = np.inf if mode == "min" else -np.inf
+    known = np.where(finite, values[name], worst)
+    return int(np.argmin(known) if mode == "min" else np.argmax(known))
+
+
+def monitored(call: str, values: dict[str, np.ndarray], monitor: str | None) -> str:
+    """The name of what is compared."""
+    name = monitor or ("val_loss" if "val_loss" in values else "loss")
+    if name not in values:
+        raise ValueError(
+            f"`{call}(monitor)` must name a value of the members; got {name!r}, there are "
+            f"{sorted(values)}."
+        )
+    return name
+
+
+def _finished(
+    members: int, one: Objective, many: Objective, means: Any, steps: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The values of losses, of means that are (epochs, members)."""
+    flags = stacked(arrays_of(one), arrays_of(many))
+    if not any(flags):
+        values = finisher(one)(jax.tree.map(np.ravel, means), np.repeat(steps, members))
+        return {name: value.reshape(len(steps), -1) for name, value in values.items()}
+    columns = []
+    for member, arrays in enumerate(members_of(arrays_of(many), flags)):
+        own = jax.tree.map(lambda leaf: leaf[:, member], means)  # noqa: B023
+        columns.append(finisher(Static(one).combine(arrays))(own, steps))
+    return {name: np.stack([c[name] for c in columns], axis=1) for name in columns[0]}
 
 
 def _one(value: Any, member: int, members: int) -> Any:

@@ -1,19 +1,24 @@
 """What the members of a population have of their own, members first, and what they share."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from neuron.members import together
+from neuron.average import Average
+from neuron.hyperparameters import with_numbers
+from neuron.members import picked, repeated, stacked, together
 from neuron.selection import dotted
 from neuron.state import TrainState
+from neuron.step import Scoring
 from neuron.trees import Static, arrays_of, on_entry
+from neuron.types import Model
 
 
 if TYPE_CHECKING:
@@ -36,6 +41,22 @@ class Stack:
         """Those of trainers of one structure."""
         return cls(*(together(parts) for parts in zip(*map(_parts, trainers), strict=True)))
 
+    def member(self, member: int, one: "Stack") -> "Stack":
+        """Those of one member; `one` is the stack of a single trainer."""
+        names = [field.name for field in dataclasses.fields(self)]
+        pairs = ((getattr(one, name), getattr(self, name)) for name in names)
+        return Stack(*(picked(single, many, member) for single, many in pairs))
+
+    def scoring(self, one: Scoring) -> Scoring:
+        """How all are scored, where one of them is scored so."""
+        return dataclasses.replace(one, objective=self.objective, metrics=self.metrics)
+
+    def with_numbers(self, numbers: Mapping[str, Any]) -> "Stack":
+        """The same with other numbers, by the names that `neuron.sweep` has for them."""
+        found = with_numbers(self.optimizer, self.objective, self.average, dict(numbers))
+        names = ("optimizer", "objective", "average")
+        return dataclasses.replace(self, **dict(zip(names, found, strict=True)))
+
 
 def states_of(trainers: Sequence["Trainer"]) -> TrainState:
     """Their states as one; the counters are those of the first."""
@@ -49,6 +70,22 @@ def with_counters_of(one: TrainState, many: TrainState) -> TrainState:
     """A state of many that shares the counters of one."""
     counters = {"step": one.step, "epoch": one.epoch, "position": one.position}
     return dataclasses.replace(many, **counters)
+
+
+def begun_with(trainer: "Trainer", state: TrainState, models: Model) -> tuple[TrainState, PyTree]:
+    """The state of many with weights of their own, and what is not trained of their models."""
+    one = trainer.state.params
+    trained = jax.tree.map(lambda leaf: leaf is not None, one, is_leaf=lambda leaf: leaf is None)
+    params, frozen = eqx.partition(models, trained)
+    if not all(stacked(arrays_of(one), arrays_of(params))):
+        raise ValueError("`Population.repeated(models=...)` must have the members first.")
+    average = state.average
+    if average is not None:
+        average = Average(params, jnp.zeros_like(average.weight))
+    fresh = repeated(
+        on_entry(trainer.optimizer.init(one), trainer._parts.device), len(state.stopped)
+    )
+    return state.changed(params, state.model_state, fresh, average), frozen
 
 
 def refuse_others(trainers: Sequence["Trainer"]) -> None:
@@ -109,42 +146,4 @@ def _refuse(place: int, name: str, one: Any, other: Any, *, always: bool = False
             "`Population(trainers)` must be of one structure, so that one program trains all; "
             f"trainer {place} has another {name} than trainer 0: {other} for {one}. Numbers may "
             "differ, such as weights, learning rates and seeds."
-        )
-
-
-def rows_weight(weight: Any, members: int, rows: int) -> np.ndarray:
-    """How much each row counts for each member, (members, rows), as small as it came.
-
-    **Raises:**
-
-    - `ValueError` or `TypeError` for another shape, for negative numbers and for what is none.
-    """
-    given = np.asarray(weight)
-    if given.dtype.kind not in "biuf":
-        raise TypeError(f"`Population.fit(weight=...)` must be numbers; got {given.dtype}.")
-    if given.shape != (members, rows):
-        raise ValueError(
-            "`Population.fit(weight=...)` must say for each member how much each row counts: "
-            f"({members} members, {rows} rows) here; got shape {given.shape}."
-        )
-    if given.dtype.kind == "f" and not (np.isfinite(given).all() and (given >= 0).all()):
-        raise ValueError("`Population.fit(weight=...)` must be finite and at least 0.")
-    if given.dtype.kind == "i" and (given < 0).any():
-        raise ValueError("`Population.fit(weight=...)` must be at least 0.")
-    return given.astype(np.uint8) if given.dtype == bool else given
-
-
-def refuse_other_targets(targets: Any, like: Any, members: int) -> None:
-    """Refuses targets that are not those of each member.
-
-    **Raises:**
-
-    - `ValueError` for another shape than the loader's with the members first.
-    """
-    given, wanted = (jax.tree.map(np.shape, tree) for tree in (targets, like))
-    expected = jax.tree.map(lambda leaf: (members, *np.shape(leaf)), like)
-    if given != expected:
-        raise ValueError(
-            "`Population.fit(targets=...)` must be the loader's targets, members first: of shapes "
-            f"{expected} here, for {wanted} of one; got {given}."
         )

@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Int
 
 from neuron.kernel import as_one_kernel
 from neuron.members import Flags, merged, own_of
-from neuron.run.lanes import in_lanes, spread
+from neuron.run.lane_rules import spread
+from neuron.run.lanes import in_lanes
 from neuron.run.loop import BLOCK, take_steps_of
 from neuron.run.program import Leaves, Program, Records
 

@@ -20,11 +20,11 @@ from neuron.trainer.resuming import Fitted, resumed_from
 
 
 if TYPE_CHECKING:
-    from neuron.trainer.trainer import Trainer
+    from neuron.trainer.driven import Driven
 
 
 def fit(
-    trainer: "Trainer",
+    trainer: "Driven",
     loader: DataLoader | tuple[Any, ...],
     goal: Goal,
     held_out: Any,
@@ -45,7 +45,7 @@ def fit(
 
 
 def _train(
-    trainer: "Trainer", loader: DataLoader, goal: Goal, held_out: Any, resumed: Saved | None
+    trainer: "Driven", loader: DataLoader, goal: Goal, held_out: Any, resumed: Saved | None
 ) -> None:
     """Trains from where the trainer stands, or from a checkpoint that it has taken back."""
     trainer._columns = loader.columns
@@ -87,7 +87,7 @@ def _train(
 
 
 @contextlib.contextmanager
-def _under_way(trainer: "Trainer", loader: DataLoader, run: UnderWay) -> Iterator[None]:
+def _under_way(trainer: "Driven", loader: DataLoader, run: UnderWay) -> Iterator[None]:
     """The trainer's state is the run's; however that ends, the state is kept and the callbacks are
     told."""
     assert trainer._fitted is not None
@@ -107,7 +107,7 @@ def _under_way(trainer: "Trainer", loader: DataLoader, run: UnderWay) -> Iterato
             trainer._hooks.close(trainer, error)
 
 
-def _feed(trainer: "Trainer", loader: DataLoader, steps_of: DataLoader, more: int | None) -> Feed:
+def _feed(trainer: "Driven", loader: DataLoader, steps_of: DataLoader, more: int | None) -> Feed:
     return steps_of.feed(
         Wanted(
             device=trainer._parts.device,
@@ -120,7 +120,7 @@ def _feed(trainer: "Trainer", loader: DataLoader, steps_of: DataLoader, more: in
     )
 
 
-def _begun(trainer: "Trainer", steps_of: DataLoader, feed: Feed) -> UnderWay:
+def _begun(trainer: "Driven", steps_of: DataLoader, feed: Feed) -> UnderWay:
     """A run from where the trainer stands."""
     with trainer.clock("input"):
         some = feed.left > 0 or feed.renew(lambda: None)

@@ -16,7 +16,7 @@ from neuron.types import Batch
 
 
 if TYPE_CHECKING:
-    from neuron.trainer.trainer import Trainer
+    from neuron.trainer.driven import Driven
 
 
 class HeldOut(NamedTuple):
@@ -26,7 +26,7 @@ class HeldOut(NamedTuple):
     batch_size: int
 
 
-def held_out(trainer: "Trainer", call: str, data: Any) -> HeldOut:
+def held_out(trainer: "Driven", call: str, data: Any) -> HeldOut:
     """Data as it may be scored.
 
     **Raises:**
@@ -42,7 +42,7 @@ def held_out(trainer: "Trainer", call: str, data: Any) -> HeldOut:
 
 
 def validation(
-    trainer: "Trainer", call: str, data: Any, stack: contextlib.ExitStack
+    trainer: "Driven", call: str, data: Any, stack: contextlib.ExitStack
 ) -> Callable[[Pace], Logs]:
     """Scores the same rows again and again; those that live on the device stay there until the
     stack is left."""
@@ -58,7 +58,7 @@ def validation(
     return lambda pace: _scores(trainer, held, placed, pace)
 
 
-def scores(trainer: "Trainer", held: HeldOut, pace: Pace | None = None) -> Logs:
+def scores(trainer: "Driven", held: HeldOut, pace: Pace | None = None) -> Logs:
     """The loss and the metrics over all rows, which are read for it."""
     meanwhile = (lambda: None) if pace is None else pace.look
     checked = check_of(trainer, held.loader)
@@ -67,7 +67,7 @@ def scores(trainer: "Trainer", held: HeldOut, pace: Pace | None = None) -> Logs:
 
 
 def _scores(
-    trainer: "Trainer", held: HeldOut, blocks: Iterable[tuple[Batch, int]], pace: Pace | None
+    trainer: "Driven", held: HeldOut, blocks: Iterable[tuple[Batch, int]], pace: Pace | None
 ) -> Logs:
     scored, like = trainer._scored(held.loader)
     blocks = whole_blocks(scored.scoring, blocks, held.batch_size)
@@ -75,7 +75,7 @@ def _scores(
     return evaluate(scored, held.batch_size, blocks, trainer.step, pieces, like)
 
 
-def observed(plan: Plan, trainers: Sequence["Trainer"], data: Any) -> list[Observed]:
+def observed(plan: Plan, trainers: Sequence["Driven"], data: Any) -> list[Observed]:
     """What each row of the data shows to each trainer's model. The rows are read once for all of
     them; of a table, which each trainer takes by columns of its own, once for each.
 
@@ -93,7 +93,7 @@ def observed(plan: Plan, trainers: Sequence["Trainer"], data: Any) -> list[Obser
     return [found for one in every for found in _together([one])]
 
 
-def _together(every: list[tuple["Trainer", HeldOut]]) -> list[Observed]:
+def _together(every: list[tuple["Driven", HeldOut]]) -> list[Observed]:
     """What rows show that are read once, by the first of loaders that give the same ones."""
     loader, batch_size = every[0][1]
     checks = [check_of(trainer, loader) for trainer, _ in every]
@@ -113,7 +113,7 @@ def _together(every: list[tuple["Trainer", HeldOut]]) -> list[Observed]:
     return [observer.observed() for observer in observers]
 
 
-def check(trainer: "Trainer", loader: DataLoader) -> None:
+def check(trainer: "Driven", loader: DataLoader) -> None:
     """Refuses data that the model, the loss or the metrics can not take; looks once at each."""
     if loader not in trainer._checked:
         first = trainer._first
@@ -121,7 +121,7 @@ def check(trainer: "Trainer", loader: DataLoader) -> None:
         trainer._checked.add(loader)
 
 
-def check_of(trainer: "Trainer", loader: DataLoader) -> Callable[[Batch], None]:
+def check_of(trainer: "Driven", loader: DataLoader) -> Callable[[Batch], None]:
     """What refuses rows that come later. What a transform makes of them is known to the program
     alone: of that, `check` has looked at some."""
     if loader.transform is not None:

@@ -11,7 +11,7 @@ from neuron.trees import on_entry, paths
 
 
 if TYPE_CHECKING:
-    from neuron.trainer.trainer import Trainer
+    from neuron.trainer.driven import Driven
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Fitted:
         return step + self.beyond
 
 
-def captured(trainer: "Trainer") -> Snapshot:
+def captured(trainer: "Driven") -> Snapshot:
     """The run as a checkpoint holds it."""
     fitted = trainer._fitted
     taken = 0 if fitted is None else fitted.taken(trainer.step)
@@ -50,7 +50,7 @@ def captured(trainer: "Trainer") -> Snapshot:
     )
 
 
-def put_back(trainer: "Trainer", saved: Saved) -> None:
+def put_back(trainer: "Driven", saved: Saved) -> None:
     """Takes a trainer to where a checkpoint stands; where that fails, it stays as it is.
 
     **Raises:**
@@ -70,7 +70,7 @@ def put_back(trainer: "Trainer", saved: Saved) -> None:
 
 
 def resumed_from(
-    trainer: "Trainer", loader: DataLoader, directory: Path
+    trainer: "Driven", loader: DataLoader, directory: Path
 ) -> tuple[Saved | None, bool]:
     """The checkpoint that this fit goes on from, where there is one, and whether the fit was over
     before: then a later one was under way.
@@ -90,7 +90,7 @@ def resumed_from(
     return saved, False
 
 
-def _configuration(trainer: "Trainer") -> dict[str, str]:
+def _configuration(trainer: "Driven") -> dict[str, str]:
     """The parts as text: where they differ, a run is another one."""
     given, scoring, fitted = trainer._parts, trainer._parts.scoring, trainer._fitted
     parts = {

@@ -1,49 +1,41 @@
 """The trainer: what a user calls."""
 
-import copy
 import dataclasses
-import pathlib
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from neuron.average import Average, no_average
 from neuron.callbacks import Callback, Hooks, ProgressBar, terminal_attached
-from neuron.checkpoint import Path, Saved, found, write
-from neuron.clock import Clock
-from neuron.data import Columns, DataLoader, as_inputs
+from neuron.checkpoint import Path, Saved
+from neuron.data import DataLoader
 from neuron.errors import NonFiniteLossError
-from neuron.evaluation import BATCH_SIZE, Scored, computed, predict
+from neuron.evaluation import BATCH_SIZE, Predicting, Scored, computed
 from neuron.history import History
 from neuron.losses import Loss, MeanSquaredError
 from neuron.metrics import Metric
-from neuron.models import prediction_like, renewed
+from neuron.models import renewed
 from neuron.objectives import Objective
 from neuron.optimizers import Adam, Optimizer, as_optimizer
 from neuron.origin import located
-from neuron.place import Goal, Place
 from neuron.rows import Data
 from neuron.run import Run, UnderWay, copied, ready
 from neuron.samplers import Sampler
 from neuron.scores import Plan, scored
 from neuron.selection import Selection, partitioned
-from neuron.state import TrainState, initial_state
+from neuron.state import initial_state
 from neuron.step import Task
-from neuron.trainer.fitting import fit
-from neuron.trainer.held_out import held_out, observed, scores
+from neuron.trainer.driven import Driven
+from neuron.trainer.held_out import observed
 from neuron.trainer.parts import Parts, check_model
-from neuron.trainer.resuming import Fitted, captured, put_back
 from neuron.trees import kept, on_entry
-from neuron.types import Batch, Device, Model, ModelState, Number, whole_number
+from neuron.types import Device, Model, ModelState, Number
 
 
-class Trainer:
+class Trainer(Driven):
     """Trains a model.
 
     ```python
@@ -55,9 +47,6 @@ class Trainer:
     A trainer is one run: each `fit` goes on where the last one ended, and two fits of 100
     steps are one of 200, to the bit.
     """
-
-    # How many are trained at once; `None` where there is one, and no such axis.
-    members: int | None = None
 
     def __init__(
         self,
@@ -117,7 +106,7 @@ class Trainer:
         - `TypeError` or `ValueError` for parts that can not be meant.
         """
         check_model(model, model_state)
-        self._parts = Parts.of(
+        parts = Parts.of(
             loss,
             metrics=metrics,
             accumulate=accumulate,
@@ -127,125 +116,20 @@ class Trainer:
             device=device,
             nonfinite=nonfinite,
         )
-        # As it was handed over, and with the numbers that it has now.
-        self._optimizer_given = self._optimizer = as_optimizer(optimizer)
+        optimizer = as_optimizer(optimizer)
         show = terminal_attached() if progress is None else progress
-        self._hooks = Hooks([*callbacks, *([ProgressBar()] if show else [])])
-        model = on_entry(model, self._parts.device)
-        params, self._frozen = partitioned("Trainer(trainable=...)", model, trainable)
+        hooks = Hooks([*callbacks, *([ProgressBar()] if show else [])])
+        model = on_entry(model, parts.device)
+        params, frozen = partitioned("Trainer(trainable=...)", model, trainable)
         mean = None if average is None else no_average(params)
-        state = initial_state(params, renewed(model_state), self.optimizer.init(params), mean)
-        self._state = on_entry(state, self._parts.device)
-        self._place = Place()
-        self._place.move_to(state)
-        self.history = self._new_history()
-        # Of the fit that runs, or of the last one.
-        self.clock = Clock()
-        self.final_step: int | None = 0
-        self.stopped: str | None = None
-        # Whether all hooks of the last look have been called: what is saved then goes on exactly.
-        self.at_rest = True
-        self._run: UnderWay | None = None
-        # Those of the table that was trained on last: a prediction takes another one's by name.
-        self._columns: Columns | None = None
-        self._checked: weakref.WeakSet[DataLoader] = weakref.WeakSet()
-        # How many steps of each were taken: a stream that runs on goes on behind them.
-        self._taken: weakref.WeakKeyDictionary[DataLoader, int] = weakref.WeakKeyDictionary()
-        # What is trained on, or was last.
-        self._fitted: Fitted | None = None
-        # What a checkpoint holds of the metrics, until a fit makes room for it.
-        self._metrics_of: Saved | None = None
-        # How many fits have come to their end.
-        self._fits = 0
-
-    @property
-    def _first(self) -> "Trainer":
-        """Whose model stands for all that are trained: there is one."""
-        return self
-
-    @property
-    def step(self) -> int:
-        """How many steps the run has taken."""
-        return self._place.step
-
-    @property
-    def epoch(self) -> int:
-        """How many epochs the run has ended."""
-        return self._place.epoch
+        state = initial_state(params, renewed(model_state), optimizer.init(params), mean)
+        super().__init__(parts, hooks, state, frozen, optimizer)
 
     @property
     def model(self) -> Model:
         """The model as trained so far, of averaged weights where there is an average. In a hook,
         valid until the hook returns."""
         return eqx.combine(self.state.averaged_params, self._frozen)
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer, with the numbers that it has now; `set` changes them."""
-        return self._optimizer
-
-    @property
-    def model_state(self) -> ModelState:
-        """The model's `equinox.nn.State` after the last step, or `None`; valid as `model` is."""
-        return renewed(self.state.model_state)
-
-    @property
-    def state(self) -> TrainState:
-        """The state of the run. In a hook, valid until the hook returns. Assigned, it is copied."""
-        return self._state if self._run is None else self._run.state
-
-    @state.setter
-    def state(self, state: TrainState) -> None:
-        state = copied(on_entry(state, self._parts.device))
-        if self._run is None:
-            self._state = state
-        else:
-            self._run.state = state
-        self._place.move_to(state)
-
-    def snapshot(self) -> TrainState:
-        """A copy of the state, to keep."""
-        return copied(self.state)
-
-    def copy(self) -> "Trainer":
-        """Another trainer at the same point of the same run, which then goes its own way: without
-        callbacks, and with a history that begins here."""
-        other = copy.copy(self)
-        other._state, other._run = self.snapshot(), None
-        other._place = dataclasses.replace(self._place)
-        other._taken = weakref.WeakKeyDictionary(self._taken)
-        other._hooks = Hooks([])
-        other.history = self._new_history()
-        return other
-
-    def save(self, path: Path) -> None:
-        """Writes the run into a file, from which `restore` goes on: weights, the states of
-        optimizer, model and averages, numbers that were set, history, and what callbacks remember.
-
-        The file is written whole or not at all; when this returns it is on the disk.
-
-        **Raises:**
-
-        - `CheckpointError` for a file that can not be written, and for what it can not hold.
-        """
-        write(pathlib.Path(path), captured(self).encoded())
-
-    def restore(self, path: Path) -> None:
-        """Goes back, or on, to where a checkpoint stands. The next fit is a new one, in which the
-        callbacks begin anew.
-
-        **Arguments:**
-
-        - `path`: a file, or a directory of `Checkpoint`, of which the newest one is taken.
-
-        **Raises:**
-
-        - `CheckpointError` for what is no checkpoint of a run, is damaged, or does not fit this
-            trainer: each leaf that does not is named.
-        """
-        if self._run is not None:
-            raise RuntimeError("`Trainer.restore()` changes the run; call it between fits.")
-        put_back(self, found("Trainer.restore(path)", path))
 
     def fit(
         self,
@@ -282,12 +166,7 @@ class Trainer:
             the step under way; a function of your own that handles the signal is called there
             instead. A second one is handled at once.
         """
-        if self._run is not None:
-            raise RuntimeError(
-                "`Trainer.fit()` was called while it runs, by a callback; it can not be nested."
-            )
-        goal = Goal(epochs, steps, total=resume_from is not None)
-        fit(self, loader, goal, validation, resume_from)
+        self._fit(loader, epochs, steps, validation, resume_from)
         return self.history
 
     def evaluate(
@@ -328,7 +207,7 @@ class Trainer:
             raise ValueError(
                 f"`{call}(groups=...)` is for intervals; got no `interval=`, such as 0.95."
             )
-        return scores(self, held_out(self, f"{call}(loader)", loader))
+        return self._evaluate(loader)
 
     def predict(
         self, inputs: PyTree, *, batch_size: int = BATCH_SIZE, samples: int | None = None
@@ -349,25 +228,7 @@ class Trainer:
 
         The outputs, rows first: `(rows,)` for a single neuron; `(samples, rows)` with `samples`.
         """
-        batch_size = whole_number("Trainer.predict(batch_size=...)", batch_size, least=1)
-        loader = as_inputs("Trainer.predict(inputs)", inputs, self._columns)
-        loader.refuse_spent("Trainer.predict(inputs)")
-        if loader.transform is None:
-            prediction_like(self.model, self.model_state, loader.sample().inputs)
-        precision, transform = self._parts.scoring.precision, loader.transform
-        parts = (self.model, self.model_state, precision, transform, self._parts.seed)
-
-        def drawn(sample: int | None) -> PyTree:
-            with loader.read(batch_size) as blocks:
-                # A transform may look at the targets, where there are any.
-                needed = ((Batch(b.inputs, b.targets if transform else None), n) for b, n in blocks)
-                return predict(parts, batch_size, needed, sample)
-
-        if samples is None:
-            return jax.tree.map(jnp.asarray, drawn(None))
-        number = whole_number("Trainer.predict(samples=...)", samples, least=1)
-        draws = [drawn(sample) for sample in range(number)]
-        return jax.tree.map(lambda *draw: jnp.asarray(np.stack(draw)), *draws)
+        return self._predict(inputs, batch_size, samples)
 
     def set(self, **hyperparameters: Any) -> None:
         """Changes numbers of the optimizer, between fits or in a hook, without a recompile.
@@ -414,28 +275,21 @@ class Trainer:
         state = self._state.changed(params, self.model_state, opt_state, average)
         self._state = on_entry(state, self._parts.device)
 
+    @property
+    def _first(self) -> "Trainer":
+        return self
+
     def _new_history(self) -> History:
-        """A history of such losses and metrics, with nothing in it."""
         return self._parts.history()
 
-    def _told(self) -> dict[str, str]:
-        """What else makes the run another one, as text."""
-        return {}
-
     def _measured(self, metrics: dict[str, Metric]) -> dict[str, Any]:
-        """The values of metrics over the epoch that has ended."""
         return computed(metrics, {name: self.state.metrics[name] for name in metrics})
 
     def _optimizer_like(self, saved: Saved) -> Optimizer:
-        """An optimizer with room for the numbers of a checkpoint."""
         del saved
         return self.optimizer
 
-    def _begins(self, *, anew: bool) -> None:
-        """A fit begins, anew or from a checkpoint."""
-
     def _task(self, steps_of: DataLoader, sampler: Sampler) -> Task:
-        """What a step reads, with the numbers that there are now."""
         task = Task(
             frozen=self._frozen,
             scoring=self._parts.scored(steps_of),
@@ -450,7 +304,6 @@ class Trainer:
         return on_entry(task, self._parts.device)
 
     def _begin(self, task: Task, data: Data, saved: Saved | None) -> UnderWay:
-        """A run from where the trainer stands."""
         state = on_entry(self._place.put_into(self._state), self._parts.device)
         state = ready(state, task, data)
         if saved is not None:
@@ -459,15 +312,14 @@ class Trainer:
         return Run(copied(on_entry(state, self._parts.device)), task, data)
 
     def _scored(self, loader: DataLoader) -> tuple[Scored, None]:
-        """What an evaluation scores."""
         parts = self._parts
         return Scored(self.model, self.model_state, parts.scored(loader), parts.seed), None
 
+    def _predicting(self, loader: DataLoader) -> tuple[Predicting, None]:
+        parts = self._parts
+        rest = (parts.scoring.precision, loader.transform, parts.seed)
+        return Predicting(self.model, self.model_state, *rest), None
+
     def _halted(self, run: UnderWay, losses: np.ndarray) -> None:
-        """A step has refused its update."""
         assert isinstance(run, Run)
         raise NonFiniteLossError(self.step, float(losses[0]), lambda: located(*run.next_step()))
-
-    def stop(self, reason: str) -> None:
-        """Ends the running fit where it stands, once the hooks of this look have been called."""
-        self.stopped = reason
