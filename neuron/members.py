@@ -1,5 +1,6 @@
 """Members. Arrays of many models, members first, beside those that all have in common."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -49,17 +50,20 @@ def members_of(arrays: Sequence[Array], many: Flags) -> Iterator[list[Any]]:
 
 def picked(one: PyTree, many: PyTree, member: int) -> PyTree:
     """The tree of one member, of the one of all; `one` says what has no member axis."""
-    arrays = arrays_of(many)
-    flags = stacked(arrays_of(one), arrays)
-    own = [a[member] if flag else a for a, flag in zip(arrays, flags, strict=True)]
-    return Static(one).combine(own)
+    return _part(one, many, member)
 
 
 def first_members(one: PyTree, many: PyTree, number: int) -> PyTree:
     """The tree of the first ones; `one` says what has no member axis."""
+    return _part(one, many, slice(number))
+
+
+def _part(one: PyTree, many: PyTree, which: int | slice) -> PyTree:
     arrays = arrays_of(many)
-    flags = stacked(arrays_of(one), arrays)
-    own = [a[:number] if flag else a for a, flag in zip(arrays, flags, strict=True)]
+    own = [
+        jnp.asarray(on_host(array)[which]) if flag else array
+        for array, flag in zip(arrays, stacked(arrays_of(one), arrays), strict=True)
+    ]
     return Static(one).combine(own)
 
 
@@ -92,8 +96,12 @@ def _joined(leaves: Sequence[Array]) -> Array:
 
 def repeated(tree: PyTree, number: int) -> PyTree:
     """A tree of one as that of many equal ones, members first."""
-    wide = lambda array: jnp.broadcast_to(array, (number, *array.shape))
-    return Static(tree).combine([wide(array) for array in arrays_of(tree)])
+    return Static(tree).combine(_wide(arrays_of(tree), number))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _wide(arrays: Sequence[Array], number: int) -> list[Array]:
+    return [jnp.broadcast_to(array, (number, *array.shape)) for array in arrays]
 
 
 def chosen(which: np.ndarray, one: PyTree, other: PyTree) -> PyTree:

@@ -35,11 +35,12 @@ class Seen:
         assert isinstance(data, Batch)
         own: dict[str, Any] = {}
         if self.weight is not None:
-            weight = jax.device_put(self.weight, device)
-            own["weight"] = weight if data.weight is None else weight * data.weight[None]
+            weight = self.weight
+            own["weight"] = weight if data.weight is None else weight * np.asarray(data.weight)
         if self.targets is not None:
-            own["targets"] = on_entry(jax.tree.map(np.asarray, self.targets), device)
-        one = {name: jax.tree.map(lambda leaf: leaf[0], part) for name, part in own.items()}
+            own["targets"] = jax.tree.map(np.asarray, self.targets)
+        one = jax.tree.map(lambda leaf: leaf[0], own)
+        one, own = on_entry((one, own), device)
         return dataclasses.replace(data, **one), dataclasses.replace(data, **own)
 
 

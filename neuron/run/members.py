@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from neuron.counters import number
 from neuron.kernel import fits_one_kernel
-from neuron.members import Flags, stacked
+from neuron.members import stacked
 from neuron.rows import Data
+from neuron.run.blocks import Blocks
 from neuron.run.loop import BLOCK, CAPACITY
 from neuron.run.many import Plan, loop_of_many
 from neuron.run.program import program_for
@@ -62,18 +62,18 @@ class Members:
         - `together`: runs several calls at the same time.
         - `note`: is told of each member whose step refused its update, and at which step.
         """
-        (self._device,) = arrays_of(one[0])[0].devices()
+        (device,) = arrays_of(one[0])[0].devices()
         arrays = [arrays_of(tree) for tree in many]
         flags = [stacked(arrays_of(a), b) for a, b in zip(one, arrays, strict=True)]
         self.members = len(many[0].stopped)
         self._one = one
-        self.program, lanes, kernel = _program(one, self.members, self._device)
+        self.program, lanes, kernel = _program(one, self.members, device)
         self._together = together
         own_batches = any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler)))
         # What is larger the compiler cuts in tasks for several threads, which no kernel can have.
         widest = min(WIDEST, _INDICES // self.program.cut.batch_size) if own_batches else WIDEST
-        self._blocks = _blocks(self.members, lanes, block_size, widest, together.most)
-        size = self._blocks[0].stop
+        size = _size(self.members, lanes, block_size, widest, together.most)
+        self._blocks, self._device = Blocks(self.members, size, device), device
         self._plan = Plan(
             size=size,
             lanes=lanes,
@@ -85,13 +85,16 @@ class Members:
         )
         self._note = note
         self._compiled: set[Plan] = set()
+        self._stopped_at = [leaf is many[0].stopped for leaf in arrays[0]].index(True)
         self._put(arrays[0], np.array(many[0].stopped), number(many[0].step))
-        self._shared(arrays[1], arrays[2])
+        self._task = self._blocks.cut(arrays[1], flags[1])
+        self._data = self._blocks.cut(arrays[2], flags[2])
         self.capacity = max(BLOCK, min(CAPACITY, _RECORDED // size))
         columns = self.program.columns.items()
         rows = self.capacity + BLOCK
         empty = {dtype: np.zeros((rows, len(names), size), dtype) for dtype, names in columns}
-        self._records = [jax.device_put(empty, self._device, may_alias=False) for _ in self._blocks]
+        records = [empty for _ in self._blocks.slices]
+        self._records = jax.device_put(records, device, may_alias=False)
 
     @property
     def work(self) -> int:
@@ -106,14 +109,9 @@ class Members:
     @property
     def state(self) -> TrainState:
         """The state of all, members first."""
-        columns = zip(*self._state, strict=True)
-        flags = self._plan.state
         # A block all of whose members have stopped does not count on.
         furthest = int(np.argmax(self._taken))
-        joined = [
-            jnp.concatenate(parts)[: self.members] if flag else jnp.copy(parts[furthest])
-            for parts, flag in zip(columns, flags, strict=True)
-        ]
+        joined = self._blocks.joined(self._state, self._plan.state, furthest)
         return self.program.statics[0].combine(joined)
 
     @state.setter
@@ -124,17 +122,20 @@ class Members:
         self._put(arrays_of(state), stopped, number(state.step))
 
     def _put(self, arrays: Sequence[Any], stopped: np.ndarray, step: int) -> None:
-        flags = self._plan.state
-        self._state = [self._cut(arrays, flags, block, state=True) for block in self._blocks]
+        self._state = self._blocks.cut(arrays, self._plan.state, own=True)
         self._noted, self._step = stopped, step
+        if self._blocks.lacking:
+            self.halt(np.zeros(self.members, bool))
         # How many steps each block has taken since.
         self._taken = np.zeros(len(self._blocks), np.int64)
 
     def use(self, task: Task, data: Data | None = None) -> None:
         """Goes on with another task of the same structure: other numbers, and other rows if any."""
-        flags = stacked(arrays_of(self._one[1]), arrays_of(task))
-        self._plan = dataclasses.replace(self._plan, task=flags)
-        self._shared(arrays_of(task), None if data is None else arrays_of(data))
+        arrays = arrays_of(task)
+        self._plan = dataclasses.replace(self._plan, task=stacked(arrays_of(self._one[1]), arrays))
+        self._task = self._blocks.cut(arrays, self._plan.task)
+        if data is not None:
+            self._data = self._blocks.cut(arrays_of(data), self._plan.data)
 
     def take(self, steps: int) -> tuple[int, dict[str, np.ndarray]]:
         """Takes up to `steps` steps, as many as one call can record at most, and waits for them.
@@ -166,14 +167,11 @@ class Members:
     def halt(self, members: np.ndarray) -> None:
         """Stops those members, by a boolean for each."""
         self._noted = self._noted | members
-        for place, block in enumerate(self._blocks):
-            there = members[block]
-            if there.any():
-                tree = self.program.statics[0].combine(self._state[place])
-                stopped = np.array(tree.stopped)
-                stopped[: len(there)] |= there
-                tree = on_entry(dataclasses.replace(tree, stopped=stopped), self._device)
-                self._state[place] = arrays_of(tree)
+        for state, block in zip(self._state, self._blocks.slices, strict=True):
+            # What a block is filled up with takes no step.
+            stopped = np.ones(self._blocks.size, bool)
+            stopped[: block.stop - block.start] = self._noted[block]
+            state[self._stopped_at] = jax.device_put(stopped, self._device, may_alias=False)
 
     def _call(self, count: np.int32) -> list[tuple[Any, Any, Any]]:
         def call(place: int) -> tuple[Any, Any, Any]:
@@ -193,38 +191,13 @@ class Members:
         self._compiled.add(self._plan)
         return [*first, *self._together.map(call, range(len(first), len(self._blocks)))]
 
-    def _shared(self, task: Sequence[Any], data: Sequence[Any] | None) -> None:
-        plan = self._plan
-        self._task = [self._cut(task, plan.task, block) for block in self._blocks]
-        if data is not None:
-            self._data = [self._cut(data, plan.data, block) for block in self._blocks]
-
-    def _cut(
-        self, arrays: Sequence[Any], flags: Flags, block: slice, *, state: bool = False
-    ) -> list[Any]:
-        """The arrays of one block of members. The last one is filled up with the last member, which
-        takes no step there."""
-        size = self._blocks[0].stop
-        lacking = size - (min(block.stop, self.members) - block.start)
-        cut, whole = [], block == slice(0, self.members)
-        for array, flag in zip(arrays, flags, strict=True):
-            part = array[block] if flag and not whole else array
-            if flag and lacking:
-                part = jnp.concatenate([part, jnp.repeat(part[-1:], lacking, axis=0)])
-            cut.append(jnp.copy(part) if state else part)
-        if state and lacking:
-            tree = self.program.statics[0].combine(cut)
-            filled = tree.stopped.at[size - lacking :].set(True)
-            cut = arrays_of(dataclasses.replace(tree, stopped=filled))
-        return jax.device_put(cut, self._device)
-
     def _on_host(self, taken: int, each: list[int]) -> Iterator[tuple[str, np.ndarray]]:
         hosted = [{d: np.asarray(rows) for d, rows in block.items()} for block in self._records]
         for dtype, names in self.program.columns.items():
             for column, name in enumerate(names):
                 values = np.empty((taken, self.members), dtype)
-                for block, rows, now in zip(self._blocks, hosted, each, strict=True):
-                    width = min(block.stop, self.members) - block.start
+                for block, rows, now in zip(self._blocks.slices, hosted, each, strict=True):
+                    width = block.stop - block.start
                     values[:now, block] = rows[dtype][:now, column, :width]
                     values[now:, block] = np.nan if np.issubdtype(dtype, np.floating) else 0
                 yield name, values
@@ -245,11 +218,9 @@ def _program(
     return alone, False, alone.one_kernel
 
 
-def _blocks(
-    members: int, lanes: bool, block_size: int | None, widest: int, most: int
-) -> list[slice]:
-    """Blocks of one size, the last of which may reach beyond the members: as many as can run at the
-    same time, or more where they would be wide."""
+def _size(members: int, lanes: bool, block_size: int | None, widest: int, most: int) -> int:
+    """How many members a block has: as many as that most blocks can run at the same time, or fewer
+    where they would be wide."""
     if block_size is None:
         number = max(1, min(most, members // (_SHARED if lanes else 1)))
         if lanes:
@@ -258,5 +229,4 @@ def _blocks(
     # Fewer than a vector holds would be computed otherwise, and round otherwise.
     if lanes:
         block_size = max(_NARROWEST, min(block_size, widest))
-    block_size = min(block_size, max(members, _NARROWEST if lanes else 1))
-    return [slice(start, start + block_size) for start in range(0, members, block_size)]
+    return min(block_size, max(members, _NARROWEST if lanes else 1))
