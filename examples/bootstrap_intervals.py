@@ -38,7 +38,8 @@ def network(replicas: int) -> tuple[np.ndarray, np.ndarray, neuron.Bootstrapped]
     model = eqx.nn.MLP(1, "scalar", 16, 1, jnp.tanh, key=jax.random.key(0))
     loader = neuron.DataLoader((x, y), len(x), sampler=neuron.Sequential())  # full batches
     trainer = neuron.Trainer(model, optimizer=neuron.Adam(0.01))
-    return x, y, neuron.bootstrap(trainer, loader, replicas=replicas, steps=2_000)
+    # Trained on, it would follow the noise: its end is chosen, and no minimum to arrive at.
+    return x, y, neuron.bootstrap(trainer, loader, replicas=replicas, steps=2_000, check=False)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ COMPILING = {
     "run",
     "evaluation",
     "kernel",
+    "members",
     "convolutions",
     "rows",
     "samplers",

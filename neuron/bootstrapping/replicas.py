@@ -67,13 +67,15 @@ class Fitting:
         - `targets`: of each member, where they have their own.
         - `after`: members whose first ones go on from where they ended, on other batches.
         """
-        trainer, members, models = self.trainer, len(weight), None
+        trainer, members, models, block_size = self.trainer, len(weight), None, None
         if after is not None:
             trainer, models = trainer.copy(), first_members(trainer.model, after.stacked, members)
             trainer._place.epoch += _ELSEWHERE
+            # The program of the others, to have none compiled.
+            block_size = after.block_size
         elif self.initial is not None:
             models = _initial(self.initial, trainer.model, self.seed, members)
-        population = Population.repeated(trainer, members, models=models)
+        population = Population.repeated(trainer, members, models=models, block_size=block_size)
         population.fit(
             self.loader, epochs=self.epochs, steps=self.steps, weight=weight, targets=targets
         )

@@ -59,7 +59,9 @@ class Many(Driven):
         """
         # What is the same for all, and what a trainer alone needs.
         self._representative, self._stack = first.copy(), stack
-        self.members, self._block_size, self._seen = members, block_size, Seen()
+        self.members, self._seen = members, Seen()
+        # How many are to be computed together, and how many were in the last fit.
+        self._block_wanted = self.block_size = block_size
         super().__init__(first._parts, hooks, state, stack.frozen, stack.optimizer)
         self._place = dataclasses.replace(first._place)
         self._columns, self._taken, self._fits = first._columns, first._taken.copy(), first._fits
@@ -161,7 +163,9 @@ class Many(Driven):
             found = on_entry(saved.metrics(state.metrics), device)
             state = dataclasses.replace(state, metrics=found)
         parts = (on_entry(one, device), self._one_task, one_data), (state, task, many_data)
-        return Members(*parts, self._block_size, Threads(), self._note)
+        members = Members(*parts, self._block_wanted, Threads(), self._note)
+        self.block_size = members.block_size
+        return members
 
     def _note(self, member: int, step: int) -> None:
         # The place is still that of before the steps of which this was one.

@@ -43,8 +43,9 @@ class Population(Many):
     The members may differ in initial weights, in seeds, in every number of loss, optimizer and
     average, and in which data they see: by a loader each, or by how much each row counts. Each ends
     where it would have ended alone: to the bit where members are run one by one, and within
-    rounding where they are run side by side, which is so for small models from 32 members on. The
-    number of members, or of those in a block, changes no bit of any.
+    rounding where they are run side by side, as small models are from 8 members on, or 64 where
+    they have matrix products. On one of the two ways, the number of members, or of those in a
+    block, changes no bit of any.
 
     It is used as a trainer is. What a trainer has as a number or an array, hooks and history
     included, has a first axis for the members here. A member whose loss or gradients are not finite
@@ -63,8 +64,9 @@ class Population(Many):
 
         - `trainers`: of one structure, at one step; they are not changed.
         - `callbacks`: what looks at the population. The trainers' own have no part in it.
-        - `block_size`: how many members are computed together, for a program that needs less
-            memory; as suits the machine if `None`. It changes no bit.
+        - `block_size`: how many members are computed together, or a few more: a smaller number
+            needs less memory; as suits the machine if `None`. It changes no bit. After a fit, the
+            attribute says how many it was.
         - `progress`: whether to show a progress bar; if a terminal is attached, if `None`.
 
         **Raises:**
@@ -97,6 +99,7 @@ class Population(Many):
         *,
         models: Model | None = None,
         callbacks: Sequence[Callback] = (),
+        block_size: int | None = None,
     ) -> "Population":
         """Many equal members, each where the trainer stands.
 
@@ -107,7 +110,7 @@ class Population(Many):
         - `numbers`: numbers of the run by name, see `neuron.sweep`, each (members,).
         - `models`: weights for each to begin with, and the optimizer anew: all models as one tree,
             as `stacked` has them.
-        - `callbacks`: as for `Population`.
+        - `callbacks`, `block_size`: as for `Population`.
         """
         state, stack = dataclasses.replace(trainer.state, metrics={}), Stack.of([trainer])
         many = with_counters_of(state, repeated(state, members))
@@ -117,7 +120,7 @@ class Population(Many):
             many, frozen = begun_with(trainer, many, models)
             stack = dataclasses.replace(stack, frozen=frozen)
         population = cls.__new__(cls)
-        Many.__init__(population, trainer, members, many, stack, hooks_of(callbacks), None)
+        Many.__init__(population, trainer, members, many, stack, hooks_of(callbacks), block_size)
         return population
 
     @property

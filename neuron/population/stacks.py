@@ -11,7 +11,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from neuron.average import Average
+from neuron.average import no_average
 from neuron.hyperparameters import with_numbers
 from neuron.members import picked, repeated, stacked, together
 from neuron.selection import dotted
@@ -79,13 +79,13 @@ def begun_with(trainer: "Trainer", state: TrainState, models: Model) -> tuple[Tr
     params, frozen = eqx.partition(models, trained)
     if not all(stacked(arrays_of(one), arrays_of(params))):
         raise ValueError("`Population.repeated(models=...)` must have the members first.")
-    average = state.average
+    # Nothing is remembered of other weights.
+    average = None if state.average is None else no_average(one)
+    fresh = on_entry((trainer.optimizer.init(one), average), trainer._parts.device)
+    opt_state, average = repeated(fresh, len(state.stopped))
     if average is not None:
-        average = Average(params, jnp.zeros_like(average.weight))
-    fresh = repeated(
-        on_entry(trainer.optimizer.init(one), trainer._parts.device), len(state.stopped)
-    )
-    return state.changed(params, state.model_state, fresh, average), frozen
+        average = eqx.tree_at(lambda average: average.params, average, params)
+    return state.changed(params, state.model_state, opt_state, average), frozen
 
 
 def refuse_others(trainers: Sequence["Trainer"]) -> None:

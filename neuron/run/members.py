@@ -21,12 +21,12 @@ from neuron.step import Task
 from neuron.trees import arrays_of, on_entry
 
 
-# Side by side from so many members on, and at most so many in one block: their numbers then stay in
-# the fastest memory.
-LANES, WIDEST = 32, 1024
-_NARROWEST = 16
-# Fewer in a block take about as long.
-_SHARED = 128
+# Side by side from so many members on; where a step has products of matrices, which use whole
+# vectors for one member alone, from more on.
+_FEW, _MORE = 8, 64
+# How many are in one block: whole vectors, of numbers that stay in the fastest memory, and few
+# sizes, so that few programs do for any number. A block takes as long as its members and some.
+_SIZES, _SOME = (32, 64, 128, 256, 512), 78
 # How many row numbers a step of a block may have, where each member draws its own.
 _INDICES = 1 << 16
 # How many numbers the records of one call hold.
@@ -70,9 +70,11 @@ class Members:
         self.program, lanes, kernel = _program(one, self.members, device)
         self._together = together
         own_batches = any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler)))
-        # What is larger the compiler cuts in tasks for several threads, which no kernel can have.
-        widest = min(WIDEST, _INDICES // self.program.cut.batch_size) if own_batches else WIDEST
-        size = _size(self.members, lanes, block_size, widest, together.most)
+        widest = None
+        if lanes:
+            # Larger ones the compiler cuts in tasks for several threads, which no kernel can have.
+            widest = _INDICES // self.program.cut.batch_size if own_batches else _SIZES[-1]
+        size = _size(self.members, block_size, widest, together.most)
         self._blocks, self._device = Blocks(self.members, size, device), device
         self._plan = Plan(
             size=size,
@@ -95,6 +97,11 @@ class Members:
         empty = {dtype: np.zeros((rows, len(names), size), dtype) for dtype, names in columns}
         records = [empty for _ in self._blocks.slices]
         self._records = jax.device_put(records, device, may_alias=False)
+
+    @property
+    def block_size(self) -> int:
+        """How many members are computed together."""
+        return self._blocks.size
 
     @property
     def work(self) -> int:
@@ -210,7 +217,8 @@ def _program(
     state, task, data = one
     alone = program_for(*one)
     coupled = task.scoring.objective.coupled or state.model_state is not None
-    if members >= LANES and not coupled and device.platform == "cpu":
+    few = _FEW if alone.one_kernel else _MORE
+    if members >= few and not coupled and device.platform == "cpu":
         # Row by row, so that the members are all that there is to vectorize along.
         rowwise = program_for(state, dataclasses.replace(task, microbatch=1), data)
         if fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
@@ -218,15 +226,19 @@ def _program(
     return alone, False, alone.one_kernel
 
 
-def _size(members: int, lanes: bool, block_size: int | None, widest: int, most: int) -> int:
-    """How many members a block has: as many as that most blocks can run at the same time, or fewer
-    where they would be wide."""
-    if block_size is None:
-        number = max(1, min(most, members // (_SHARED if lanes else 1)))
-        if lanes:
-            number = max(number, -(-members // widest))
-        block_size = -(-members // number)
-    # Fewer than a vector holds would be computed otherwise, and round otherwise.
-    if lanes:
-        block_size = max(_NARROWEST, min(block_size, widest))
-    return min(block_size, max(members, _NARROWEST if lanes else 1))
+def _size(members: int, wanted: int | None, widest: int | None, at_once: int) -> int:
+    """How many members a block has, for all to end soonest.
+
+    **Arguments:**
+
+    - `wanted`: how many it is asked to have, if it is.
+    - `widest`: how many it can have, where they are run side by side.
+    - `at_once`: how many blocks run at the same time.
+    """
+    if widest is None:
+        return wanted or -(-members // at_once)
+    sizes = [size for size in _SIZES if size <= widest] or _SIZES[:1]
+    if wanted is not None:
+        return next((size for size in sizes if size >= wanted), sizes[-1])
+    rounds = lambda size: -(-members // (size * at_once))
+    return min(sizes, key=lambda size: rounds(size) * (size + _SOME))
