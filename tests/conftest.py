@@ -1,6 +1,7 @@
 """Strict flags, and what tests share."""
 
 import os
+import pathlib
 import random
 import signal
 import threading
@@ -13,9 +14,21 @@ import pytest
 # Before any test imports neuron, so that every annotation in it is checked at every call.
 jaxtyping.install_import_hook("neuron", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Most of the time goes into compiling: what two workers need, or another run, is done once.
+COMPILED = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
+jax.config.update("jax_compilation_cache_dir", str(COMPILED))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 # Where a shell runs the tests in the background, it has Ctrl-C ignored.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _little_memory():
+    yield
+    # Else a worker holds on to gigabytes of programs, and slows down.
+    jax.clear_caches()
 
 
 @pytest.fixture
