@@ -152,9 +152,9 @@ class Many(Driven):
 
     def _begin(self, task: Task, data: Data, saved: Saved | None) -> UnderWay:
         device, stopped = self._parts.device, self.stopped_members
-        one = self._place.put_into(dataclasses.replace(self._first._state, metrics={}))
         one_data, many_data = self._seen.put_into(data, device)
-        one = ready(on_entry(one, device), self._one_task, one_data)
+        # Where that one stands does not matter: it says what has no member axis.
+        one = ready(self._first._state, self._one_task, one_data)
         wide = lambda leaf: np.broadcast_to(leaf, (len(self), *np.shape(leaf)))
         metrics = kept(self._state.metrics, jax.tree.map(wide, one.metrics))
         state = self._place.put_into(self._state)

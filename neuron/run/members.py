@@ -86,7 +86,6 @@ class Members:
             own_batches=own_batches,
         )
         self._note = note
-        self._compiled: set[Plan] = set()
         self._stopped_at = [leaf is many[0].stopped for leaf in arrays[0]].index(True)
         self._put(arrays[0], np.array(many[0].stopped), number(many[0].step))
         self._task = self._blocks.cut(arrays[1], flags[1])
@@ -194,8 +193,8 @@ class Members:
             return jax.block_until_ready(tuple(rest))
 
         # The first one alone where there is something to compile: that is done once.
-        first = [] if self._plan in self._compiled else [call(0)]
-        self._compiled.add(self._plan)
+        first = [] if self._plan in self.program.compiled else [call(0)]
+        self.program.compiled.add(self._plan)
         return [*first, *self._together.map(call, range(len(first), len(self._blocks)))]
 
     def _on_host(self, taken: int, each: list[int]) -> Iterator[tuple[str, np.ndarray]]:

@@ -290,6 +290,7 @@ class Trainer(Driven):
         return self.optimizer
 
     def _task(self, steps_of: DataLoader, sampler: Sampler) -> Task:
+        cut = steps_of.cut
         task = Task(
             frozen=self._frozen,
             scoring=self._parts.scored(steps_of),
@@ -297,8 +298,8 @@ class Trainer(Driven):
             average=self._parts.average,
             sampler=sampler,
             seed=self._parts.seed,
-            cut=steps_of.cut,
-            microbatch=steps_of.cut.batch_size // self._parts.accumulate,
+            cut=cut,
+            microbatch=cut.batch_size // self._parts.accumulate,
             skip_nonfinite=self._parts.nonfinite == "skip",
         )
         return on_entry(task, self._parts.device)
