@@ -93,7 +93,7 @@ def test_one_compile_and_no_trace_beyond_that_of_one():
     make(0).fit(loader(), epochs=1)
     assert len(traces) == before
     # Side by side a step goes row by row, which is another one.
-    neuron.Population([make(k) for k in range(9)]).fit(loader(1), epochs=2)
+    neuron.Population([make(k) for k in range(16)]).fit(loader(1), epochs=2)
     before = len(traces)
     neuron.Population([make(k) for k in range(70)]).fit(loader(), epochs=1)
     assert len(traces) == before

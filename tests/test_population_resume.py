@@ -205,6 +205,40 @@ def test_a_member_goes_on_as_it_would_alone(case):
             assert_same_run(many[k], _alone_twice(make(k, **parts), data()))
 
 
+@pytest.mark.parametrize("case", [*MEMBERS, *CASES])
+@pytest.mark.filterwarnings("ignore:.*members stopped where", "ignore:.*not finite")
+def test_all_at_once_as_on_an_accelerator_is_the_same_but_for_rounding(case, monkeypatch):
+    def trained():
+        if case in CASES:
+            options, parts, data, seen = CASES[case]()
+        else:
+            make, parts, data = MEMBERS[case]
+            options, data, seen = {"make": make}, data(), {}
+            if case == "state":
+                # Adam makes steps of the rounding in gradients that are 0, as those of biases are
+                # before a BatchNorm.
+                parts = {"optimizer": neuron.SGD(0.01)}
+        many = population(parts=parts, **options)
+        many.fit(data, epochs=2, validation=HELD, **seen)
+        return many
+
+    one = trained()
+    monkeypatch.setattr("neuron.run.members._CPU", "what is no accelerator")
+    other = trained()
+    assert one.stops == other.stops
+    assert other.block_size == (1 if case == "blocks" else len(other))
+    np.testing.assert_allclose(
+        np.nan_to_num(one.history["loss"], posinf=0),
+        np.nan_to_num(other.history["loss"], posinf=0),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    pairs = zip(*(jax.tree.leaves(many.state) for many in (one, other)), strict=True)
+    for ours, theirs in pairs:
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def _alone_twice(one, rows):
     one.fit(rows, steps=8, validation=HELD)
     one.fit(rows, epochs=2)

@@ -1,6 +1,7 @@
 """`Trainer.fit` as its users write it, and with one thing changed at a time."""
 
 import contextlib
+import functools
 import os
 
 import jax
@@ -78,13 +79,16 @@ def fit(
 
 def drawn(sampler: neuron.Sampler, task: Task, steps: int) -> np.ndarray:
     """The sampler's batches, for the check against NumPy."""
-    rows, batch_size = len(task.inputs), task.batch_size
+    return np.asarray(_drawn(sampler, len(task.inputs), task.batch_size, steps))
 
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _drawn(sampler: neuron.Sampler, rows: int, batch_size: int, steps: int) -> jax.Array:
     def batch(step):
         epoch, position = step // (rows // batch_size), step % (rows // batch_size)
         return sampler.indices(jnp.stack([0 * epoch, epoch]), position, batch_size, rows)
 
-    return np.asarray(jax.jit(jax.vmap(batch))(jnp.arange(steps, dtype=jnp.uint32)))
+    return jax.vmap(batch)(jnp.arange(steps, dtype=jnp.uint32))
 
 
 def given(task: Task) -> Fit:

@@ -1,14 +1,15 @@
 """The compiled loop of many runs at once, which share the data, and mostly the batches.
 
-There are two ways. One by one, each member takes the steps of a block as a run of its own would:
-the program of a step is the same, and so are its bits. Side by side, all members take one step
-together, vectorized along the members; see `lanes`.
+There are three ways. One by one, each member takes the steps of a block as a run of its own would:
+the program of a step is the same, and so are its bits. Otherwise all members take one step
+together: in lanes, which are the vectors of a CPU, see `lanes`; or by `jax.vmap`, which fills an
+accelerator.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ from neuron.run.loop import BLOCK, take_steps_of
 from neuron.run.program import Leaves, Program, Records
 
 
+Way = Literal["one by one", "lanes", "vmap"]
+
 # How many row numbers are drawn ahead.
 _DRAWN = 1 << 20
 
@@ -31,14 +34,14 @@ class Plan:
     """How a number of members is run.
 
     - `size`: how many they are.
-    - `lanes`: whether side by side.
+    - `way`: whether one by one, or all at once and how.
     - `one_kernel`: whether as one kernel.
     - `state`, `task`, `data`: which of the leaves have a member axis.
     - `own_batches`: whether each member draws its own.
     """
 
     size: int
-    lanes: bool
+    way: Way
     one_kernel: bool
     state: Flags
     task: Flags
@@ -48,7 +51,7 @@ class Plan:
     @property
     def axis(self) -> int:
         """Where the members are while they run."""
-        return -1 if self.lanes else 0
+        return -1 if self.way == "lanes" else 0
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3))
@@ -70,7 +73,7 @@ def loop_of_many(
     """
     batch = program.cut.batch_size * (plan.size if plan.own_batches else 1)
     block = max(1, min(BLOCK, _DRAWN // batch, (1 << 15) // program.cut.batch_size))
-    inner = _side_by_side(program, plan) if plan.lanes else _one_by_one(program, plan)
+    inner = (_one_by_one if plan.way == "one by one" else _side_by_side)(program, plan)
     trees = zip((state, task, data), (plan.state, plan.task, plan.data), strict=True)
     state, task, data = (_moved(leaves, flags, 0, plan.axis) for leaves, flags in trees)
 
@@ -104,12 +107,13 @@ def _moved(leaves: Leaves, flags: Flags, source: int, target: int) -> list[Array
 
 def _drawn(program: Program, plan: Plan, state: Leaves, task: Leaves, block: int) -> Array:
     """The indices of the next steps: (steps, batch), and where each member draws its own an axis
-    more, first or last."""
+    more: first where they go one by one, else where the members are in one step."""
     if not plan.own_batches:
         return program.draw(state, task, block)
     axes = [plan.axis if flag else None for flag in plan.task]
     draw = lambda task: program.draw(state, task, block)
-    return jax.vmap(draw, in_axes=(axes,), out_axes=plan.axis)(list(task))
+    place = {"one by one": 0, "lanes": -1, "vmap": 1}[plan.way]
+    return jax.vmap(draw, in_axes=(axes,), out_axes=place)(list(task))
 
 
 def _one_by_one(program: Program, plan: Plan) -> Callable[..., Any]:
@@ -151,23 +155,45 @@ def _mapped(function: Callable[..., Any], members: Any, size: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], alone)
 
 
-def _side_by_side(program: Program, plan: Plan) -> Callable[..., Any]:
+def _in_lanes(program: Program, plan: Plan) -> Callable[..., tuple[list[Array], dict[str, Array]]]:
+    """A step of all members in lanes."""
     size = plan.size
 
-    def step(state: Leaves, task: Leaves, data: Leaves, rows: Array) -> tuple[list, dict]:
-        inputs = [
-            *zip(state, plan.state, strict=True),
-            *zip(task, plan.task, strict=True),
-            *zip(data, plan.data, strict=True),
-            (rows, plan.own_batches),
-        ]
-        outputs = in_lanes(program.traced, inputs, size)
+    def step(state: Leaves, task: Leaves, data: Leaves, rows: Array) -> Any:
+        flags = (*plan.state, *plan.task, *plan.data, plan.own_batches)
+        inputs = zip((*state, *task, *data, rows), flags, strict=True)
+        outputs = in_lanes(program.traced, list(inputs), size)
         after = [
             spread(value, size) if flag else value[0]
             for value, flag in zip(outputs[: len(state)], plan.state, strict=True)
         ]
         record = [spread(value, size) for value in outputs[len(state) :]]
         return after, dict(zip(program.record, record, strict=True))
+
+    return step
+
+
+def _by_vmap(program: Program, plan: Plan) -> Callable[..., tuple[list[Array], dict[str, Array]]]:
+    """A step of all members by `jax.vmap`."""
+    axes = [[0 if flag else None for flag in part] for part in (plan.state, plan.task, plan.data)]
+    many = jax.vmap(program.step, in_axes=(*axes, 0 if plan.own_batches else None))
+
+    def step(state: Leaves, task: Leaves, data: Leaves, rows: Array) -> Any:
+        after, record = many(list(state), list(task), list(data), rows)
+        merged = zip(after, plan.state, strict=True)
+        return [value if flag else value[0] for value, flag in merged], record
+
+    return step
+
+
+def _side_by_side(program: Program, plan: Plan) -> Callable[..., Any]:
+    size = plan.size
+    step = (_in_lanes if plan.way == "lanes" else _by_vmap)(program, plan)
+
+    def kept(stopped: Array, old: Array, new: Array) -> Array:
+        if plan.axis == 0:
+            stopped = stopped.reshape(-1, *[1] * (old.ndim - 1))
+        return jnp.where(stopped, old, new)
 
     def take_steps(state, task, data, indices, limit):
         end = jnp.minimum(limit, len(indices))
@@ -187,7 +213,7 @@ def _side_by_side(program: Program, plan: Plan) -> Callable[..., Any]:
             stopped = program.stopped(state)
             # The counters stay, which then cost the loop nothing.
             after = [
-                jnp.where(stopped, old, new) if flag else old
+                kept(stopped, old, new) if flag else old
                 for old, new, flag in zip(state, after, plan.state, strict=True)
             ]
             going = ~program.stopped(after)

@@ -14,16 +14,17 @@ from neuron.members import stacked
 from neuron.rows import Data
 from neuron.run.blocks import Blocks
 from neuron.run.loop import BLOCK, CAPACITY
-from neuron.run.many import Plan, loop_of_many
-from neuron.run.program import program_for
+from neuron.run.many import Plan, Way, loop_of_many
+from neuron.run.program import Program, program_for
 from neuron.state import TrainState
 from neuron.step import Task
 from neuron.trees import arrays_of, on_entry
+from neuron.types import Device
 
 
-# Side by side from so many members on; where a step has products of matrices, which use whole
-# vectors for one member alone, from more on.
-_FEW, _MORE = 8, 64
+# A CPU has them in lanes from so many members on; where a step has products of matrices, which use
+# whole vectors for one member alone, from more on. Other devices have the work of all at once.
+_CPU, _FEW, _MORE = "cpu", 16, 64
 # How many are in one block: whole vectors, of numbers that stay in the fastest memory, and few
 # sizes, so that few programs do for any number. A block takes as long as its members and some.
 _SIZES, _SOME = (32, 64, 128, 256, 512), 78
@@ -67,19 +68,20 @@ class Members:
         flags = [stacked(arrays_of(a), b) for a, b in zip(one, arrays, strict=True)]
         self.members = len(many[0].stopped)
         self._one = one
-        self.program, lanes, kernel = _program(one, self.members, device)
+        self.program, way = _program(one, self.members, device)
         self._together = together
         own_batches = any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler)))
         widest = None
-        if lanes:
+        if way == "lanes":
             # Larger ones the compiler cuts in tasks for several threads, which no kernel can have.
             widest = _INDICES // self.program.cut.batch_size if own_batches else _SIZES[-1]
-        size = _size(self.members, block_size, widest, together.most)
+        at_once = 1 if way == "vmap" else together.most
+        size = _size(self.members, block_size, widest, at_once)
         self._blocks, self._device = Blocks(self.members, size, device), device
         self._plan = Plan(
             size=size,
-            lanes=lanes,
-            one_kernel=kernel,
+            way=way,
+            one_kernel=way == "lanes" or (way == "one by one" and self.program.one_kernel),
             state=flags[0],
             task=flags[1],
             data=flags[2],
@@ -210,19 +212,20 @@ class Members:
 
 
 def _program(
-    one: tuple[TrainState, Task, Data], members: int, device: Any
-) -> tuple[Any, bool, bool]:
-    """The program of a step, whether many are run side by side, and whether as one kernel."""
+    one: tuple[TrainState, Task, Data], members: int, device: Device
+) -> tuple[Program, Way]:
+    """The program of a step, and how many are run by it."""
     state, task, data = one
     alone = program_for(*one)
+    if device.platform != _CPU:
+        return alone, "vmap"
     coupled = task.scoring.objective.coupled or state.model_state is not None
-    few = _FEW if alone.one_kernel else _MORE
-    if members >= few and not coupled and device.platform == "cpu":
+    if members >= (_FEW if alone.one_kernel else _MORE) and not coupled:
         # Row by row, so that the members are all that there is to vectorize along.
         rowwise = program_for(state, dataclasses.replace(task, microbatch=1), data)
         if fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
-            return rowwise, True, True
-    return alone, False, alone.one_kernel
+            return rowwise, "lanes"
+    return alone, "one by one"
 
 
 def _size(members: int, wanted: int | None, widest: int | None, at_once: int) -> int:
