@@ -16,6 +16,7 @@ import cold
 import memory
 import populations
 import samplers
+import sweep
 from tasks import table
 from turns import Row, figure, take_turns
 
@@ -161,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    choices = [*ROWS, "population", "sampler", "cold", "memory", "all"]
+    choices = [*ROWS, "population", "sweep", "sampler", "cold", "memory", "all"]
     parser.add_argument("--task", choices=choices, default="all")
     parser.add_argument("--only", nargs="+", default=[], help="rows with one of these in the name")
     parser.add_argument("--repeats", type=int, default=9, help="turns that every row takes")
@@ -180,7 +181,7 @@ def main() -> None:
             for part in populations.measured(*quick):
                 print(part, flush=True)
         else:
-            others = {"sampler": samplers, "cold": cold, "memory": memory}
+            others = {"sweep": sweep, "sampler": samplers, "cold": cold, "memory": memory}
             print(others[task].measured(options.repeats), flush=True)
 
 

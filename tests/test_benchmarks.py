@@ -70,6 +70,14 @@ def test_populations(members, rows, tables):
         assert float(microseconds.replace(",", "")) > 0
 
 
+def test_sweep_again_traces_and_compiles_nothing():
+    _, fits, _, sweep = cells("--task", "sweep")
+    for name, seconds, *counts in (fits, sweep):
+        assert name.endswith(", again")
+        assert float(seconds) > 0
+        assert counts == ["0", "0"]
+
+
 def test_reliability():
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")

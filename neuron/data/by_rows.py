@@ -62,7 +62,7 @@ class ByRows(Supply):
 
     @property
     def cut(self) -> Cut:
-        whole, rest = divmod(self.sampler.epoch_rows(len(self.source)), self._batch_size)
+        whole, rest = divmod(self._epoch_rows, self._batch_size)
         if self._drop_last or rest == 0:
             return Cut(len(self.source), self._batch_size, whole)
         return Cut(len(self.source), self._batch_size, whole + 1, short=rest)
@@ -91,7 +91,7 @@ class ByRows(Supply):
                 f"`{self._call}` must have at least one row and fewer than 2^31; got "
                 f"{len(self.source)}."
             )
-        rows = self.sampler.epoch_rows(len(self.source))
+        rows = self._epoch_rows = self.sampler.epoch_rows(len(self.source))
         self.sampler.check(self._batch_size, len(self.source))
         if self._drop_last and self._batch_size > rows:
             raise ValueError(
