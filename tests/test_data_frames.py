@@ -52,6 +52,18 @@ def test_a_table_is_a_matrix_of_its_columns(kind):
 
 
 @pytest.mark.parametrize(
+    "kind", [lambda t: t, pl.from_pandas, pa.Table.from_pandas], ids=["pandas", "polars", "pyarrow"]
+)
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "Int64"])
+def test_integers_are_rounded_to_floats(kind, dtype):
+    # 2^53 + 1 is no float, not even in double precision.
+    most = 255 if dtype == "uint8" else 2**53 + 1
+    table = kind(pd.DataFrame({"a": [0.5, 1.5], "b": pd.Series([1, most], dtype=dtype)}))
+    loader = neuron.DataLoader.from_dataframe(table, 2)
+    np.testing.assert_array_equal(loader.sample().inputs[:, 1], np.array([1, most], np.float32))
+
+
+@pytest.mark.parametrize(
     ("target", "expected"),
     [
         ("kind", np.tile([1, 0, 2], 20).astype(np.int32)),

@@ -183,7 +183,9 @@ def _numbers(
     if words is not None:
         return _codes(call, series, words, name)
     nw = narwhals_for(call)
-    values = series.to_numpy() if series.dtype.is_float() else series.cast(nw.Float64).to_numpy()
+    # Arrow has no integer beyond 2^53 cast to a float, as it would be rounded.
+    known = series.dtype.is_float() or series.dtype.is_integer()
+    values = (series if known else series.cast(nw.Float64)).to_numpy()
     with np.errstate(over="ignore", invalid="ignore"):
         numbers = values.astype(dtype, copy=False)
         right = np.isfinite(numbers) if dtype.kind == "f" else numbers == values
