@@ -1,4 +1,4 @@
-"""What a new process waits for: the import, and the first fit."""
+"""What a new process waits for: the import, the first fit, and the first bootstrap."""
 
 import os
 import statistics
@@ -29,6 +29,26 @@ trainer = neuron.Trainer(model, neuron.RootMeanSquaredError(), neuron.SGD(1e-2),
 trainer.fit(loader, steps=5000)
 print(time.time())
 """
+BOOTSTRAP = """
+import time
+import jax, neuron
+import numpy as np
+
+random = np.random.default_rng(0)
+x = random.normal(size=(1000, 2)).astype(np.float32)
+y = x @ np.array([2.0, -3.4], np.float32) + np.float32(4.2)
+y += random.normal(scale=0.3, size=1000).astype(np.float32)
+loader = neuron.DataLoader((x, y), batch_size=100, sampler=neuron.Shuffle(seed=123))
+model = neuron.Dense(2, key=jax.random.key(0))
+for _ in range({times}):
+    parts = neuron.RootMeanSquaredError(), neuron.SGD(1e-2)
+    trainer = neuron.Trainer(model, *parts, average=0.995, progress=False)
+    began = time.perf_counter()
+    result = neuron.bootstrap(trainer, loader, replicas=1000, steps=5000)
+    result.interval(lambda model: model.weight)
+    seconds = time.perf_counter() - began
+print(seconds)
+"""
 
 
 def measured(repeats: int) -> str:
@@ -37,6 +57,8 @@ def measured(repeats: int) -> str:
         "import jax, equinox": lambda: _output(IMPORT.format(modules="jax, equinox")),
         "import neuron": lambda: _output(IMPORT.format(modules="neuron")),
         "first fit": _until_fitted,
+        "first bootstrap": lambda: _output(BOOTSTRAP.format(times=1)),
+        "bootstrap, again": lambda: _output(BOOTSTRAP.format(times=2)),
     }
     for run in kinds.values():
         run()  # leaves the byte code and the files in the caches
@@ -49,6 +71,7 @@ def measured(repeats: int) -> str:
     notes = {
         "neuron's own part": "the difference of the two, pair by pair",
         "first fit": "from the start of the process to the end of the seed's task, no plot",
+        "first bootstrap": "1,000 replicas of 5,000 steps, the check and an interval; no import",
     }
     rows = [
         [

@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,35 @@ def line(rows=1000, noise=0.1):
     x = rng.normal(size=(rows, 2))
     y = 3 * x[:, 0] + 4 * x[:, 1] + 5 + noise * rng.normal(size=rows)
     return x.astype(np.float32), y.astype(np.float32)
+
+
+def counted(weight):
+    """A linear model of a class of its own, and a list that grows whenever it is traced."""
+    traces = []
+
+    class Line(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, x):
+            traces.append(1)
+            return x @ self.weight
+
+    return Line(jnp.asarray(weight)), traces
+
+
+class Normed(eqx.Module):
+    """A neuron of two inputs behind a layer with state."""
+
+    norm: eqx.nn.BatchNorm
+    dense: neuron.Dense
+
+    def __init__(self):
+        self.norm = eqx.nn.BatchNorm(2, "batch", mode="batch")
+        self.dense = neuron.Dense(2, key=jax.random.key(0))
+
+    def __call__(self, x, state):
+        x, state = self.norm(x, state)
+        return self.dense(x), state
 
 
 @jax.jit

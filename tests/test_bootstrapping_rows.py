@@ -6,6 +6,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from helpers import Normed
 from sklearn.ensemble import BaggingRegressor
 from sklearn.linear_model import LinearRegression
 
@@ -131,19 +132,6 @@ def test_plots(result):
     ax = one.plot_fit(np.linspace(-1, 1, 9, dtype=np.float32)[:, None], outcome=True)
     assert ax.get_xlabel() == "input"
     plt.close("all")
-
-
-class Normed(eqx.Module):
-    norm: eqx.nn.BatchNorm
-    dense: neuron.Dense
-
-    def __init__(self):
-        self.norm = eqx.nn.BatchNorm(2, "batch", mode="batch")
-        self.dense = neuron.Dense(2, key=jax.random.key(0))
-
-    def __call__(self, x, state):
-        x, state = self.norm(x, state)
-        return self.dense(x), state
 
 
 def batches():

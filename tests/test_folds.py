@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from helpers import Normed
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict, cross_val_score
 
@@ -88,19 +89,6 @@ def test_weights_count_in_training_and_in_scores():
         line = LinearRegression().fit(X[~held], Y[~held], weight[~held])
         errors = (line.predict(X[held]) - Y[held]) ** 2
         assert score == pytest.approx(np.average(errors, weights=weight[held]), rel=1e-4)
-
-
-class Normed(eqx.Module):
-    norm: eqx.nn.BatchNorm
-    dense: neuron.Dense
-
-    def __init__(self):
-        self.norm = eqx.nn.BatchNorm(2, "batch", mode="batch")
-        self.dense = neuron.Dense(2, key=jax.random.key(0))
-
-    def __call__(self, x, state):
-        x, state = self.norm(x, state)
-        return self.dense(x), state
 
 
 # 50 rows of a fold leave one over of seven batches; and 60 rows are more than it has.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import counted
 
 import neuron
 
@@ -310,29 +311,23 @@ def test_rates_that_a_hook_sets(rates):
 
 
 def test_rates_that_are_set_cost_no_trace():
-    traces = []
-
-    class Model(eqx.Module):
-        weight: jax.Array
-
-        def __call__(self, x):
-            traces.append(1)
-            return x @ self.weight
+    line, traces = counted(jnp.zeros(3))
+    of = lambda k: type(line)(jnp.full(3, float(k)))
 
     def act(trainer, logs):
         if trainer.step == 4:
-            counted.append(len(traces))
+            before.append(len(traces))
             trainer.set(learning_rate=0.5)
         if trainer.step == 8:
             trainer.set(learning_rate=np.array([0.1, 0.2, 0.3]))
 
-    counted = []
-    trainers = [neuron.Trainer(Model(jnp.full(3, float(k))), progress=False) for k in range(3)]
+    before = []
+    trainers = [neuron.Trainer(of(k), progress=False) for k in range(3)]
     population = neuron.Population(trainers, callbacks=[Act(act, every=4)])
     population.fit(loader(), epochs=3)
     population.set(learning_rate=np.array([0.1, 0.1, 0.1]))
     population.fit(loader(), epochs=1)
-    assert counted == [len(traces)]
+    assert before == [len(traces)]
     assert population.history["learning_rate"][:, -6].tolist() == pytest.approx([0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="one for each of the 3 members"):
         population.set(learning_rate=np.ones(2))

@@ -1,12 +1,12 @@
 """Sweeps: the same run with many values of its numbers, each as a trainer alone would end."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from helpers import counted
 from sklearn.linear_model import Ridge
 
 import neuron
@@ -66,25 +66,12 @@ def test_every_combination_of_several():
         np.testing.assert_array_equal(one.weight, alone.model.weight)
 
 
-def counted():
-    """A model of a class of its own, and how often it was traced."""
-    traces = []
-
-    class Line(eqx.Module):
-        weight: jax.Array
-
-        def __call__(self, x):
-            traces.append(1)
-            return x @ self.weight
-
-    return neuron.Trainer(Line(jnp.ones(2)), progress=False), traces
-
-
 @pytest.mark.parametrize("validation", [None, HELD_OUT])
 def test_no_trace_beyond_those_of_one_fit(validation):
-    one, of_one = counted()
-    one.fit((X, Y), epochs=2, validation=validation)
-    many, of_many = counted()
+    line, of_one = counted(jnp.ones(2))
+    neuron.Trainer(line, progress=False).fit((X, Y), epochs=2, validation=validation)
+    line, of_many = counted(jnp.ones(2))
+    many = neuron.Trainer(line, progress=False)
     rates = {"optimizer.learning_rate": np.linspace(0.001, 0.1, 3)}
     neuron.sweep(many, (X, Y), rates, epochs=2, validation=validation)
     assert len(of_many) == len(of_one)
