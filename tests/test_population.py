@@ -163,3 +163,25 @@ def test_predictions_and_scores_are_those_of_each():
 def test_refused(trainers, error, words, unchecked):
     with pytest.raises(error, match=words):
         neuron.Population(trainers())
+
+
+def test_a_copy_knows_who_has_stopped():
+    make = lambda k: neuron_of(k, [0.01, 1e30][k])
+    population = neuron.Population([make(k) for k in range(2)])
+    with pytest.warns(UserWarning, match="1 of 2 members stopped"):
+        population.fit(loader(), epochs=2)
+    assert population.copy().stops == population.stops != {}
+
+
+def test_an_error_within_a_step_leaves_a_population_that_can_be_used():
+    class Model(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, x):
+            return eqx.error_if(x @ self.weight, self.weight[0] > 0, "too much")
+
+    trainers = [neuron.Trainer(Model(jnp.full(3, -1.0 + k)), progress=False) for k in range(3)]
+    population = neuron.Population(trainers)
+    for _ in range(2):
+        with pytest.raises(Exception, match="too much"):
+            population.fit(loader(), epochs=1)

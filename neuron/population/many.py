@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -32,6 +32,9 @@ from neuron.types import Model
 
 
 _FAULT = "its loss or its gradients were not finite"
+
+
+Kind = TypeVar("Kind", bound="Many")
 
 
 class Many(Driven):
@@ -89,6 +92,11 @@ class Many(Driven):
         """The members whose loss or gradients were not finite."""
         return [member for member, stop in self.stops.items() if stop.reason == _FAULT]
 
+    def copy(self: Kind) -> Kind:
+        other = super().copy()
+        other.stops.update(self.stops)
+        return other
+
     def __len__(self) -> int:
         """How many members there are."""
         assert self.members is not None
@@ -124,9 +132,10 @@ class Many(Driven):
         if not metrics:
             return {}
         first, values = self._first._parts.scoring.metrics, []
+        state = self.state
+        held = {name: state.metrics[name] for name in metrics}
         for member in range(len(self)):
             own = picked(first, self._stack.metrics, member)
-            held = {name: self.state.metrics[name] for name in metrics}
             totals = jax.tree.map(lambda leaf: leaf[member], held)  # noqa: B023
             values.append(computed({name: own[name] for name in metrics}, totals))
         stopped = self.stopped_members

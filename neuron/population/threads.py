@@ -9,7 +9,8 @@ from neuron.run import Together
 
 
 class Threads(Together):
-    """Runs each call but the first in a thread of its own, and waits for all."""
+    """Shares the calls among as many threads as there are cores, this one included, and waits for
+    all."""
 
     def __init__(self) -> None:
         affinity = getattr(os, "sched_getaffinity", None)
@@ -37,7 +38,12 @@ class Threads(Together):
         for share in shares[:1]:
             work(share)
         for thread in others:
-            thread.join()
+            # A signal must not leave one behind that still holds its arrays.
+            while thread.is_alive():
+                try:
+                    thread.join()
+                except BaseException as error:
+                    errors[-1] = error
         if errors:
             raise errors[min(errors)]
         return [results[place] for place in waiting]

@@ -157,7 +157,8 @@ class Members:
         try:
             results = self._call(count)
         except jax.errors.JaxRuntimeError:
-            if not self._plan.one_kernel or self._state[0][0].is_deleted():
+            started = self._plan in self.program.compiled or self._state[0][0].is_deleted()
+            if not self._plan.one_kernel or started:
                 raise
             # The compiler met something that one kernel can not hold; nothing was donated yet.
             self._plan = dataclasses.replace(self._plan, one_kernel=False)

@@ -101,10 +101,17 @@ def _under_way(trainer: "Driven", loader: DataLoader, run: UnderWay) -> Iterator
             raised.try_to_locate()
         raise
     finally:
-        trainer._state, trainer._run = run.state, None
-        trainer._taken[loader] = trainer._fitted.taken(trainer.step)
-        with trainer.clock("callbacks"):
-            trainer._hooks.close(trainer, error)
+        try:
+            trainer._state = run.state
+        except RuntimeError:
+            # An error within a block of members takes its arrays along: back to the fit's start.
+            if error is None:
+                raise
+        finally:
+            trainer._run = None
+            trainer._taken[loader] = trainer._fitted.taken(trainer.step)
+            with trainer.clock("callbacks"):
+                trainer._hooks.close(trainer, error)
 
 
 def _feed(trainer: "Driven", loader: DataLoader, steps_of: DataLoader, more: int | None) -> Feed:
