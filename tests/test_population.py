@@ -185,3 +185,16 @@ def test_an_error_within_a_step_leaves_a_population_that_can_be_used():
     for _ in range(2):
         with pytest.raises(Exception, match="too much"):
             population.fit(loader(), epochs=1)
+
+
+@pytest.mark.parametrize("members", [3, 40])
+def test_settings_of_a_thread_reach_all_blocks(members):
+    with jax.enable_x64(True):
+        make = lambda k: neuron_of(k, 0.01)
+        population = neuron.Population([make(k) for k in range(members)])
+        rows = X.astype(np.float64), Y.astype(np.float64)
+        population.fit(rows, epochs=2)
+        one = make(0)
+        one.fit(rows, epochs=2)
+        assert population.stacked.weight.dtype == np.float64
+        np.testing.assert_allclose(weights(population[0]), weights(one), rtol=1e-12)

@@ -153,16 +153,7 @@ class Members:
         How many were taken, fewer where all members have stopped, and the record of each:
         (steps, members).
         """
-        count = np.int32(min(steps, self.capacity))
-        try:
-            results = self._call(count)
-        except jax.errors.JaxRuntimeError:
-            started = self._plan in self.program.compiled or self._state[0][0].is_deleted()
-            if not self._plan.one_kernel or started:
-                raise
-            # The compiler met something that one kernel can not hold; nothing was donated yet.
-            self._plan = dataclasses.replace(self._plan, one_kernel=False)
-            results = self._call(count)
+        results = self._call(np.int32(min(steps, self.capacity)))
         each_block = [int(now) for now, _, _ in results]
         taken, self._taken = max(each_block), self._taken + each_block
         each = np.concatenate([np.asarray(each) for _, each, _ in results])[: self.members]
@@ -183,22 +174,34 @@ class Members:
             state[self._stopped_at] = jax.device_put(stopped, self._device, may_alias=False)
 
     def _call(self, count: np.int32) -> list[tuple[Any, Any, Any]]:
+        compiled = self._compiled(count)
+
         def call(place: int) -> tuple[Any, Any, Any]:
-            self._state[place], self._records[place], *rest = loop_of_many(
-                self.program,
-                self._plan,
-                self._state[place],
-                self._records[place],
-                self._task[place],
-                self._data[place],
-                count,
-            )
+            arguments = *self._arguments(place), count
+            self._state[place], self._records[place], *rest = compiled(*arguments)
             return jax.block_until_ready(tuple(rest))
 
-        # The first one alone where there is something to compile: that is done once.
-        first = [] if self._plan in self.program.compiled else [call(0)]
-        self.program.compiled.add(self._plan)
-        return [*first, *self._together.map(call, range(len(first), len(self._blocks)))]
+        return list(self._together.map(call, range(len(self._blocks))))
+
+    def _arguments(self, place: int) -> tuple[Any, ...]:
+        return self._state[place], self._records[place], self._task[place], self._data[place]
+
+    def _compiled(self, count: np.int32) -> Callable[..., tuple[Any, ...]]:
+        """The loop of a block, compiled here: JAX's settings are those of this thread, and several
+        threads would compile it several times."""
+        known = self.program.compiled
+        if self._plan not in known:
+            compiled = lambda plan: loop_of_many.lower(
+                self.program, plan, *self._arguments(0), count
+            ).compile()
+            try:
+                known[self._plan] = compiled(self._plan)
+            except jax.errors.JaxRuntimeError:
+                if not self._plan.one_kernel:
+                    raise
+                # The compiler met something that one kernel can not hold.
+                known[self._plan] = compiled(dataclasses.replace(self._plan, one_kernel=False))
+        return known[self._plan]
 
     def _on_host(self, taken: int, each: list[int]) -> Iterator[tuple[str, np.ndarray]]:
         hosted = [{d: np.asarray(rows) for d, rows in block.items()} for block in self._records]

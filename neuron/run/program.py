@@ -28,8 +28,8 @@ Records = dict[Any, Array]
 class Program:
     """One training step of a given structure, traced once; equal structures share it.
 
-    `work` estimates the step's cost in scalar operations; `compiled` are the ways in which many
-    have been run by it so far.
+    `work` estimates the step's cost in scalar operations; `compiled` are the loops of many runs by
+    it, by how they are run.
     """
 
     def __init__(self, statics: tuple[Static, ...], shapes: tuple[Shapes, ...], device: Device):
@@ -47,7 +47,7 @@ class Program:
         self._counts_skips = task.skip_nonfinite
         self.work = work(step.jaxpr)
         self.one_kernel = fits_one_kernel(step.jaxpr, device)
-        self.compiled: set[Hashable] = set()
+        self.compiled: dict[Hashable, Callable[..., tuple[Any, ...]]] = {}
 
     def trees(self, leaves: Sequence[Leaves]) -> list[Any]:
         """State, task and data around such arrays."""
