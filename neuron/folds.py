@@ -115,20 +115,12 @@ def cross_validate(
     - `ValueError` or `TypeError` for data and folds that can not be meant.
     """
     loader = as_loader("cross_validate(data)", data)
-    if not loader.on_device:
-        raise ValueError(
-            "`cross_validate(data)` needs rows that live on the device: give "
-            "`DataLoader(..., placement='device')`."
-        )
-    rows = loader.sample()
-    own = loader.parts()["sampler"].covered(len(jax.tree.leaves(rows)[0]))
-    if len(own) != len(jax.tree.leaves(rows)[0]):
-        raise ValueError("`cross_validate(data)` must draw from all rows; got a `Subset`.")
+    rows = loader.whole("cross_validate(data)", trainer._parts.device)
     plain = tuple(part for part in (rows.inputs, rows.targets) if part is not None)
     table = data if not isinstance(data, DataLoader) else plain
     fold = fold_of("cross_validate", table, folds, stratify=stratify, groups=groups, seed=seed)
     if trainer.model_state is not None or trainer._parts.scoring.objective.coupled:
-        trainers = [_alone(trainer, loader, fold != k, epochs, steps) for k in range(folds)]
+        trainers = [_alone(trainer, loader, rows, fold != k, epochs, steps) for k in range(folds)]
     else:
         population = Population.repeated(trainer, folds)
         weight = (fold != np.arange(folds)[:, None]).astype(np.uint8)
@@ -143,9 +135,14 @@ def cross_validate(
 
 
 def _alone(
-    trainer: Trainer, loader: DataLoader, there: np.ndarray, epochs: int | None, steps: int | None
+    trainer: Trainer,
+    loader: DataLoader,
+    rows: Batch,
+    there: np.ndarray,
+    epochs: int | None,
+    steps: int | None,
 ) -> Trainer:
-    one, parts = trainer.copy(), as_rows(loader.sample())
+    one, parts = trainer.copy(), as_rows(rows)
     chosen = np.flatnonzero(there)
     # All rows in one batch are all of the fold's.
     own = DataLoader(

@@ -163,8 +163,7 @@ def _values(call: str, name: str, given: Any) -> np.ndarray:
 def _ended_with(population: Population, validation: Any) -> dict[str, np.ndarray]:
     rows, members = population.history.epochs, (len(population),)
     if rows:
-        last = rows[-1]
-        found = {name: np.array(v, float) for name, v in last.items() if np.shape(v) == members}
+        found = population.history.ended_with(population.faulty)
     else:
         loss = population.history["loss"]
         found = {"loss": loss[:, -max(1, loss.shape[1] // 10) :].mean(axis=1).astype(float)}

@@ -198,3 +198,50 @@ def test_settings_of_a_thread_reach_all_blocks(members):
         one.fit(rows, epochs=2)
         assert population.stacked.weight.dtype == np.float64
         np.testing.assert_allclose(weights(population[0]), weights(one), rtol=1e-12)
+
+
+class Lazy(neuron.Source):
+    """Rows that are read when they are asked for."""
+
+    def __len__(self):
+        return len(X)
+
+    def read(self, rows):
+        return X[rows], Y[rows]
+
+
+def test_rows_that_are_read_are_all_there():
+    lazy = lambda: neuron.DataLoader(Lazy(), 16, placement="device")
+    plain = lambda: neuron.DataLoader((X, Y), 16)
+    made = [
+        [
+            neuron.cross_validate(neuron_of(0), data(), folds=5, epochs=1)["loss"],
+            neuron.bootstrap(
+                neuron_of(0), data(), replicas=4, epochs=1, check=False
+            ).population.stacked.weight,
+            neuron.Population([neuron_of(0)] * 2).fit(data(), epochs=1, targets=np.stack([Y, -Y]))[
+                "loss"
+            ],
+        ]
+        for data in (lazy, plain)
+    ]
+    for ours, theirs in zip(*made, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_fit_within_a_fit_changes_nothing():
+    weight = rng.integers(0, 3, (2, 70)).astype(np.uint8)
+
+    class Nested(neuron.Callback):
+        def on_epoch_end(self, trainer, logs):
+            with pytest.raises(RuntimeError, match="nested"):
+                trainer.fit(loader(), epochs=1)
+            trainer.set(learning_rate=0.01)
+
+    populations = [
+        neuron.Population([neuron_of(0, 0.01)] * 2, callbacks=callbacks)
+        for callbacks in ([], [Nested()])
+    ]
+    for population in populations:
+        population.fit(loader(), epochs=3, weight=weight)
+    np.testing.assert_array_equal(*(p.stacked.weight for p in populations))

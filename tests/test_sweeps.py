@@ -186,3 +186,21 @@ def test_plots_are_of_the_values():
 def test_refused(settings, words, unchecked):
     with pytest.raises(ValueError, match=words):
         neuron.sweep(trainer(), (X, Y), settings, steps=3)
+
+
+class Halt(neuron.Callback):
+    """Stops the first member after an epoch."""
+
+    def on_epoch_end(self, trainer, logs):
+        if trainer.epoch == 1:
+            trainer.stop("enough", members=[0])
+
+
+def test_a_member_that_was_stopped_has_the_values_of_its_last_epoch():
+    rates = {"optimizer.learning_rate": [1e-1, 1e-9]}
+    found = neuron.sweep(trainer(), (X, Y), rates, epochs=3, callbacks=[Halt()])
+    one = trainer(1e-1)
+    one.fit((X, Y), epochs=1)
+    assert found.values["loss"][0] == one.history.epochs[0]["loss"]
+    assert found.best_setting() == {"optimizer.learning_rate": 1e-1}
+    assert found.population.best().step == one.step

@@ -10,7 +10,7 @@ from neuron.bootstrapping.optimization import optimization_error, tell
 from neuron.bootstrapping.replicas import Fitting
 from neuron.bootstrapping.result import Bootstrapped
 from neuron.counters import seed_words
-from neuron.data import DataLoader, as_loader
+from neuron.data import as_loader
 from neuron.errors import NonFiniteLossError
 from neuron.population import Population
 from neuron.resampling import Cases, Resampling, generator
@@ -78,10 +78,10 @@ def bootstrap(
     if not 0 < level < 1:
         raise ValueError(f"`{call}(level=...)` must be in (0, 1); got {level}.")
     loader = as_loader(f"{call}(data)", data)
-    _refuse_what_mixes_rows(call, trainer, loader)
+    _refuse_what_mixes_rows(call, trainer)
     fitting = Fitting(trainer, loader, epochs, steps, initial, seed)
-    if len(loader.parts()["sampler"].covered(fitting.number)) != fitting.number:
-        raise ValueError(f"`{call}(data)` must draw from all rows; got a `Subset`.")
+    # What can not be read as a whole is refused before anything is trained.
+    _ = fitting.rows
     counts = targets = drawn = None
     if resampling == RESIDUALS:
         targets = _targets(fitting, replicas)
@@ -105,12 +105,7 @@ def bootstrap(
     return Bootstrapped(fitting, population, counts, drawn, float(level), error)
 
 
-def _refuse_what_mixes_rows(call: str, trainer: Trainer, loader: DataLoader) -> None:
-    if not loader.on_device:
-        raise ValueError(
-            f"`{call}(data)` needs rows that live on the device: give "
-            "`DataLoader(..., placement='device')`."
-        )
+def _refuse_what_mixes_rows(call: str, trainer: Trainer) -> None:
     if trainer.model_state is not None or trainer._parts.scoring.objective.coupled:
         raise ValueError(
             f"`{call}(trainer)` must have no layer or objective in which the rows of a batch see "

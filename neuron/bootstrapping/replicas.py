@@ -36,13 +36,13 @@ class Fitting:
 
     @property
     def rows(self) -> Batch:
-        """All rows, on the host or where they are."""
-        return self.loader.sample()
+        """All rows, where they are."""
+        return self.loader.whole("bootstrap(data)", self.trainer._parts.device)
 
     @property
     def number(self) -> int:
         """How many there are."""
-        return len(jax.tree.leaves(self.rows)[0])
+        return self.loader.cut.rows
 
     def shown(self, most: int | None = None) -> DataLoader:
         """All rows in their order to predict from, with what the loader does to each; or the first

@@ -117,6 +117,13 @@ class ByRows(Supply):
             self.source.close()
         return self._sample
 
+    def whole(self, call: str, device: Device) -> Batch:
+        if not self.on_device:
+            return super().whole(call, device)
+        if len(self.sampler.covered(len(self.source))) != len(self.source):
+            raise ValueError(f"`{call}` must draw from all rows; got a `Subset`.")
+        return self.on(device) if self._in_memory is None else self._in_memory
+
     @property
     def on_device(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         if self._placement != "auto" or self._host.transform is not None:

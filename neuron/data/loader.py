@@ -15,7 +15,7 @@ from neuron.data.supply import Check, Wanted, accepted
 from neuron.place import Place
 from neuron.rows import UNKNOWN, Cut
 from neuron.samplers import Sampler
-from neuron.types import Batch
+from neuron.types import Batch, Device
 
 
 class DataLoader:
@@ -238,6 +238,15 @@ class DataLoader:
     def sample(self) -> Batch:
         """Some rows, or all of them where they are at hand: rows first."""
         return self._supply.sample()
+
+    def whole(self, call: str, device: Device) -> Batch:
+        """All rows, read once and put on the device where they are not at hand.
+
+        **Raises:**
+
+        - `ValueError` for rows that do not live on the device, and where not all are drawn from.
+        """
+        return self._supply.whole(call, device)
 
     def blocks(
         self, batch_size: int | None = None, check: Check = accepted

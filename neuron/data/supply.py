@@ -81,6 +81,14 @@ class Supply(abc.ABC):
     def sample(self) -> Batch:
         """Some rows, or all of them where they are at hand, to check the other parts against."""
 
+    def whole(self, call: str, device: Device) -> Batch:
+        """All rows, which must live on the device and all be drawn from."""
+        del device
+        raise ValueError(
+            f"`{call}` needs rows that live on the device: give "
+            "`DataLoader(..., placement='device')`."
+        )
+
     @abc.abstractmethod
     def blocks(
         self, batch_size: int, check: Check = accepted

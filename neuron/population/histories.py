@@ -112,13 +112,24 @@ class Histories(History):
         }
 
     def best(self, monitor: str | None, mode: str, without: Sequence[int]) -> int:
-        """The member with the best value in the last epoch's row; see `Population.best`."""
-        row = self.epochs[-1] if self.epochs else {}
-        shape = (self.members,)
-        values = {n: np.array(v, float) for n, v in row.items() if np.shape(v) == shape}
-        for value in values.values():
-            value[list(without)] = np.nan
-        return best_of("Population.best", values, monitor, mode)
+        """The member with the best value in its last epoch; see `Population.best`."""
+        return best_of("Population.best", self.ended_with(without), monitor, mode)
+
+    def ended_with(self, without: Sequence[int]) -> dict[str, np.ndarray]:
+        """The numbers of each member's last epoch by name, (members,): those of the last row, and
+        of one that has stopped those of the last epoch that it ended. NaN for members `without`."""
+        *earlier, last = self.epochs or [{}]
+        stopped = np.isin(np.arange(self.members), list(self.stops))
+        found = {n: np.array(v, float) for n, v in last.items() if np.shape(v) == (self.members,)}
+        for name, values in found.items():
+            for row in reversed(earlier):
+                lacking = stopped & np.isnan(values)
+                if not lacking.any():
+                    break
+                if name in row:
+                    values[lacking] = np.asarray(row[name])[lacking]
+            values[list(without)] = np.nan
+        return found
 
     def __repr__(self) -> str:
         if not len(self):

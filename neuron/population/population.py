@@ -87,6 +87,7 @@ class Population(Many):
         hooks = hooks_of([*callbacks, *([ProgressBar()] if show else [])])
         if block_size is not None:
             block_size = whole_number("Population(block_size=...)", block_size, least=1)
+            block_size = min(block_size, len(trainers))
         state, stack = states_of(trainers), Stack.of(trainers)
         super().__init__(trainers[0], len(trainers), state, stack, hooks, block_size)
 
@@ -148,7 +149,8 @@ class Population(Many):
         return member_of(self, range(len(self))[member])
 
     def best(self, monitor: str | None = None, *, mode: str = "min") -> Trainer:
-        """The member with the best value in the last epoch's row.
+        """The member with the best value in its last epoch: of one that has stopped, in the last
+        that it ended.
 
         **Arguments:**
 
@@ -195,6 +197,7 @@ class Population(Many):
 
         - As `Trainer.fit`, but for `NonFiniteLossError`: see `stops`.
         """
+        self._refuse_nested()
         data, self._seen = seen_by(loader, len(self), weight, targets)
         try:
             self._fit(data, epochs, steps, validation, resume_from)

@@ -63,7 +63,7 @@ def seen_by(loader: Any, members: int, weight: Any, targets: Any) -> tuple[Any, 
     if weight is not None:
         weight = _weight(weight, members, data.cut.rows)
     if targets is not None:
-        _refuse_other_targets(targets, data.sample().targets, members)
+        _refuse_other_targets(targets, data.sample().targets, members, data.cut.rows)
     return data, Seen(samplers, weight, targets)
 
 
@@ -153,15 +153,17 @@ def _weight(weight: Any, members: int, rows: int) -> np.ndarray:
     return given.astype(np.uint8) if given.dtype == bool else given
 
 
-def _refuse_other_targets(targets: Any, like: Any, members: int) -> None:
+def _refuse_other_targets(targets: Any, like: Any, members: int, rows: int) -> None:
     """Refuses targets that are not those of each member.
 
     **Raises:**
 
     - `ValueError` for another shape than the loader's with the members first.
     """
-    given, wanted = (jax.tree.map(np.shape, tree) for tree in (targets, like))
-    expected = jax.tree.map(lambda leaf: (members, *np.shape(leaf)), like)
+    # Some of the rows may be all that is there to see.
+    wanted = jax.tree.map(lambda leaf: (rows, *np.shape(leaf)[1:]), like)
+    expected = jax.tree.map(lambda leaf: (members, rows, *np.shape(leaf)[1:]), like)
+    given = jax.tree.map(np.shape, targets)
     if given != expected:
         raise ValueError(
             "`Population.fit(targets=...)` must be the loader's targets, members first: of shapes "

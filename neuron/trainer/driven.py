@@ -177,13 +177,16 @@ class Driven(abc.ABC):
         resume_from: Path | None,
     ) -> None:
         """See `Trainer.fit`."""
+        self._refuse_nested()
+        goal = Goal(epochs, steps, total=resume_from is not None)
+        fit(self, loader, goal, validation, resume_from)
+
+    def _refuse_nested(self) -> None:
         if self._run is not None:
             raise RuntimeError(
                 f"`{type(self).__name__}.fit()` was called while it runs, by a callback; it can "
                 "not be nested."
             )
-        goal = Goal(epochs, steps, total=resume_from is not None)
-        fit(self, loader, goal, validation, resume_from)
 
     def _evaluate(self, loader: Any) -> Logs:
         """See `Trainer.evaluate`."""
