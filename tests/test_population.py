@@ -185,6 +185,7 @@ def test_an_error_within_a_step_leaves_a_population_that_can_be_used():
     for _ in range(2):
         with pytest.raises(Exception, match="too much"):
             population.fit(loader(), epochs=1)
+        assert population.step == 0
 
 
 @pytest.mark.parametrize("members", [3, 40])

@@ -232,7 +232,8 @@ class Population(Many):
         return self._predict(inputs, batch_size, samples)
 
     def set(self, **hyperparameters: Any) -> None:
-        """Changes numbers of the optimizer, between fits or in a hook, without a recompile.
+        """Changes numbers of the optimizer, between fits or in a hook. Nothing is traced again; a
+        number that all had in common and each has for itself now is compiled in once.
 
         **Arguments:**
 

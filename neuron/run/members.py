@@ -154,7 +154,7 @@ class Members:
         (steps, members).
         """
         results = self._call(np.int32(min(steps, self.capacity)))
-        each_block = [int(now) for now, _, _ in results]
+        each_block = [int(steps) for steps, _, _ in results]
         taken, self._taken = max(each_block), self._taken + each_block
         each = np.concatenate([np.asarray(each) for _, each, _ in results])[: self.members]
         stopped = np.concatenate([np.asarray(s) for _, _, s in results])[: self.members]

@@ -92,6 +92,7 @@ def _under_way(trainer: "Driven", loader: DataLoader, run: UnderWay) -> Iterator
     told."""
     assert trainer._fitted is not None
     error: BaseException | None = None
+    began = dataclasses.replace(trainer._place)
     trainer._run = run
     try:
         yield
@@ -107,6 +108,7 @@ def _under_way(trainer: "Driven", loader: DataLoader, run: UnderWay) -> Iterator
             # An error within a block of members takes its arrays along: back to the fit's start.
             if error is None:
                 raise
+            trainer._place = began
         finally:
             trainer._run = None
             trainer._taken[loader] = trainer._fitted.taken(trainer.step)
