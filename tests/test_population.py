@@ -114,6 +114,27 @@ def test_weights_of_rows_for_each():
         np.testing.assert_allclose(weights(population[k]), weights(trainer), atol=1e-6)
 
 
+def test_no_row_is_copied_for_a_member():
+    x = rng.normal(size=(500, 31)).astype(np.float32)
+    weight = rng.integers(0, 3, (20, 500)).astype(np.uint8)
+    before = {id(array) for array in jax.live_arrays()}
+    seen = []
+
+    class Look(neuron.Callback):
+        def on_epoch_end(self, trainer, logs):
+            arrays = [array for array in jax.live_arrays() if id(array) not in before]
+            seen.extend(a.shape for a in arrays if 31 in a.shape and a.size >= x.size)
+            # How often a row counts is a byte a member.
+            assert {a.dtype for a in arrays if a.shape[-1:] == (500,) and a.ndim > 1} == {
+                np.dtype("uint8")
+            }
+
+    trainers = [neuron.Trainer(neuron.Dense(31, key=jax.random.key(k))) for k in range(20)]
+    population = neuron.Population(trainers, callbacks=[Look()], progress=False)
+    population.fit((x, x[:, 0]), epochs=1, weight=weight)
+    assert seen == [x.shape]
+
+
 def test_a_member_that_blows_up_stops_alone():
     trainers = [neuron_of(k, rate) for k, rate in enumerate([0.01, 1e30, 0.02])]
     population = neuron.Population(trainers)
