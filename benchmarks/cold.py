@@ -85,7 +85,8 @@ def measured(repeats: int) -> str:
 
 
 def _output(code: str) -> float:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    # As pip leaves a package: with its byte code.
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, env=environment
     )

@@ -1,6 +1,5 @@
 """Members. Arrays of many models, members first, beside those that all have in common."""
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -96,12 +95,17 @@ def _joined(leaves: Sequence[Array]) -> Array:
 
 def repeated(tree: PyTree, number: int) -> PyTree:
     """A tree of one as that of many equal ones, members first."""
-    return Static(tree).combine(_wide(arrays_of(tree), number))
+    return Static(tree).combine([_wide(array, number) for array in arrays_of(tree)])
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _wide(arrays: Sequence[Array], number: int) -> list[Array]:
-    return [jnp.broadcast_to(array, (number, *array.shape)) for array in arrays]
+def _wide(array: Array, number: int) -> Array:
+    wide = (number, *array.shape)
+    hosted = on_host(array)
+    if hosted is array:
+        return jnp.broadcast_to(array, wide)
+    # On the host, where it takes no program.
+    (device,) = array.devices()
+    return jax.device_put(np.ascontiguousarray(np.broadcast_to(hosted, wide)), device)
 
 
 def chosen(which: np.ndarray, one: PyTree, other: PyTree) -> PyTree:

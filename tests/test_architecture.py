@@ -27,7 +27,6 @@ COMPILING = {
     "run",
     "evaluation",
     "kernel",
-    "members",
     "convolutions",
     "rows",
     "samplers",

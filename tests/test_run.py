@@ -10,6 +10,7 @@ import pytest
 
 import neuron
 from neuron import run
+from neuron.kernel import equations
 from neuron.objectives import Supervised
 from neuron.rows import Cut
 from neuron.run import loop, program
@@ -69,6 +70,20 @@ def test_one_kernel_and_many_agree(monkeypatch, width):
 def test_a_matrix_product_is_not_forced_into_one_kernel():
     mlp = eqx.nn.MLP(2, "scalar", 8, 1, key=jax.random.key(0))
     assert not run.Run(*parts(mlp)).program.one_kernel
+
+
+@pytest.mark.parametrize("microbatch", [7, 1], ids=["whole", "row by row"])
+def test_what_nobody_uses_is_not_computed(microbatch):
+    """An example's key, where the model takes none: a loop over rows would be handed it."""
+
+    def drawn(model):
+        state, task, data = parts(model)
+        traced = program_for(state, dataclasses.replace(task, microbatch=microbatch), data).traced
+        return any(e.primitive.name.startswith("random") for e in equations(traced.jaxpr))
+
+    dense = neuron.Dense(2, key=jax.random.key(0))
+    assert not drawn(dense)
+    assert drawn(eqx.nn.Sequential([dense, eqx.nn.Dropout(0.5)]))
 
 
 def test_what_one_kernel_can_not_hold_falls_back(monkeypatch, capfd):

@@ -16,9 +16,6 @@ from jaxtyping import Array
 from neuron.run.lane_rules import RULES, Laned, Rule, all_laned, bound, by_vmap, spread
 
 
-# Rows are few operations each; several of them in one round of the loop cost less than one by one.
-_UNROLL = 5
-
 _CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -124,7 +121,7 @@ def _scan(equation: JaxprEqn, inputs: list[Laned], size: int) -> list[Laned]:
 
     begin = [_at(value, flag, size) for value, flag in zip(start, flags, strict=True)]
     many = [value for value, _ in rows]
-    options = {"length": params["length"], "reverse": params["reverse"], "unroll": _UNROLL}
+    options = {"length": params["length"], "reverse": params["reverse"]}
     carry, stacked = jax.lax.scan(one, begin, many, **options)
     return [*zip(carry, flags, strict=True), *zip(stacked, out_flags, strict=True)]
 

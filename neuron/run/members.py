@@ -220,16 +220,16 @@ def _program(
 ) -> tuple[Program, Way]:
     """The program of a step, and how many are run by it."""
     state, task, data = one
-    alone = program_for(*one)
     if device.platform != _CPU:
-        return alone, "vmap"
+        return program_for(*one), "vmap"
     coupled = task.scoring.objective.coupled or state.model_state is not None
-    if members >= (_FEW if alone.one_kernel else _MORE) and not coupled:
+    if members >= _FEW and not coupled:
         # Row by row, so that the members are all that there is to vectorize along.
         rowwise = program_for(state, dataclasses.replace(task, microbatch=1), data)
-        if fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
+        enough = members >= _MORE or program_for(*one).one_kernel
+        if enough and fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
             return rowwise, "lanes"
-    return alone, "one by one"
+    return program_for(*one), "one by one"
 
 
 def _size(members: int, wanted: int | None, widest: int | None, at_once: int) -> int:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
 from neuron.convolutions import for_loops
@@ -38,6 +39,9 @@ class Program:
         self.cut = task.cut
         indices = jax.ShapeDtypeStruct((self.cut.batch_size,), jnp.int32)
         step, (_, record) = traced(self._on_leaves, *shapes, indices)
+        # Nobody may want the keys of examples, say; what a loop is handed, XLA computes.
+        live, _ = dce_jaxpr(step.jaxpr, True, instantiate=True)
+        step = step.replace(jaxpr=live)
         self.traced = for_loops(step)
         self.record = dict(sorted(record.items()))
         # One buffer a type, a column a name: each write into a buffer is a kernel of its own.
