@@ -2,6 +2,7 @@
 
 import types
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -222,6 +223,17 @@ def test_the_noise_of_batches_is_told():
     with pytest.warns(UserWarning, match="and they moved"):
         result = neuron.bootstrap(trainer_of(0.3), loader, replicas=40, steps=200)
     assert max(result.optimization_error.center, result.optimization_error.spread) > 0.2
+
+
+def test_a_network_is_judged_by_what_it_predicts():
+    """A step of noise that one layer undoes of the other moves weights, for good, and no model."""
+    one, other = jax.random.split(jax.random.key(0))
+    last = eqx.nn.Linear(2, "scalar", key=other)
+    model = eqx.nn.Sequential([eqx.nn.Linear(2, 2, key=one), last])
+    trainer = neuron.Trainer(model, optimizer=neuron.SGD(0.05), average=0.99, progress=False)
+    rows = neuron.DataLoader((X, Y), 40)
+    result = neuron.bootstrap(trainer, rows, replicas=40, steps=1000)
+    assert result.optimization_error.center < 0.05
 
 
 def test_an_end_before_the_minimum_is_told():

@@ -77,10 +77,12 @@ def tell(error: OptimizationError) -> None:
 
 
 def _numbers(fitting: Fitting, population: Population, members: np.ndarray) -> np.ndarray:
-    """What is compared: all weights of a small model, and of a large one predictions."""
+    """What is compared: all weights of a small layer. Otherwise predictions: of several layers one
+    can undo what another does, so that weights move where the model does not."""
     params = jax.tree.leaves(population.state.averaged_params)
     flat: list[Any] = [np.asarray(leaf).reshape(len(population), -1) for leaf in params]
-    if sum(leaf.shape[1] for leaf in flat) > _LOOKED_AT:
+    layers = sum(leaf.ndim > 2 for leaf in params)  # The first axis is the members'.
+    if layers > 1 or sum(leaf.shape[1] for leaf in flat) > _LOOKED_AT:
         leaves = jax.tree.leaves(population.predict(fitting.shown(_LOOKED_AT)))
         flat = [np.asarray(leaf).reshape(len(population), -1) for leaf in leaves]
     return np.concatenate(flat, axis=1)[members].astype(np.float64)
