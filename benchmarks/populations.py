@@ -14,6 +14,7 @@ from turns import Row, figure, same, take_turns
 ROWS = [
     ("Population.fit", "neuron_population.fit", ""),
     ("Population.fit, own draws", "neuron_population.own_draws", ""),
+    ("Population.fit, 16x the steps", "neuron_population.long", "own batches"),
     ("bootstrap", "neuron_population.bootstrap", "counts"),
     ("Trainer.fit, one at a time", "neuron_one_by_one.fit", ""),
     ("Trainer.fit, two processes", "process_pool.fit", ""),

@@ -1,5 +1,7 @@
 """`Population.fit`, on the batches of the peers and on its own; and `bootstrap`."""
 
+import dataclasses
+
 import jax
 import numpy as np
 from many import Many, sized
@@ -19,7 +21,16 @@ def own_draws(many: Many) -> Fit:
     return sized(lambda part: _fit(part, own_draws=True), many)
 
 
-def _fit(many: Many, *, own_draws: bool) -> Fit:
+def long(many: Many) -> Fit:
+    """A longer fit, which batches that are drawn on the way leave the memory for; nobody has them
+    all to compare it with."""
+    fit = _fit(many.first(many.most_steps), own_draws=True, times=16)
+    note = f"{fit.steps:,} steps in one fit of {many.members:,}"
+    return dataclasses.replace(fit, indices=None, same_task=False, note=note)
+
+
+def _fit(many: Many, *, own_draws: bool, times: int = 1) -> Fit:
+    steps = times * many.steps
     # One loader for all, or one for each; the weights of rows are given to `fit`, not to loaders.
     seen = range(many.members if many.own_batches else 1)
     if own_draws:
@@ -38,11 +49,11 @@ def _fit(many: Many, *, own_draws: bool) -> Fit:
     weight = {} if many.counts is None else {"weight": many.counts}
 
     def run(population: neuron.Population) -> neuron.Population:
-        population.fit(loader, steps=many.steps, **weight)
+        population.fit(loader, steps=steps, **weight)
         return population
 
     weights = lambda population: jax.tree.leaves(population.state.params)
-    return Fit(population.copy, run, weights, many.steps, note, indices, members=many.members)
+    return Fit(population.copy, run, weights, steps, note, indices, members=many.members)
 
 
 def _sampler(many: Many, place: int) -> neuron.Sampler:

@@ -223,11 +223,11 @@ def _program(
     if device.platform != _CPU:
         return program_for(*one), "vmap"
     coupled = task.scoring.objective.coupled or state.model_state is not None
-    if members >= _FEW and not coupled:
+    enough = members >= _MORE or (members >= _FEW and program_for(*one).one_kernel)
+    if enough and not coupled:
         # Row by row, so that the members are all that there is to vectorize along.
         rowwise = program_for(state, dataclasses.replace(task, microbatch=1), data)
-        enough = members >= _MORE or program_for(*one).one_kernel
-        if enough and fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
+        if fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
             return rowwise, "lanes"
     return program_for(*one), "one by one"
 
