@@ -105,10 +105,12 @@ def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
             yield from equations(inner)
 
 
-def _inside(equation: JaxprEqn) -> list[Jaxpr]:
+def _inside(equation: JaxprEqn) -> Iterator[Jaxpr]:
     """The programs that an equation calls."""
-    params = jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr)
-    return [getattr(param, "jaxpr", param) for param in params if _is_jaxpr(param)]
+    for param in equation.params.values():
+        for part in param if isinstance(param, tuple) else (param,):
+            if hasattr(part, "eqns"):
+                yield getattr(part, "jaxpr", part)
 
 
 def _rounds(equation: JaxprEqn) -> int:
@@ -116,10 +118,6 @@ def _rounds(equation: JaxprEqn) -> int:
     if equation.primitive.name == "while":
         return _UNKNOWN_ROUNDS
     return equation.params["length"] if equation.primitive.name == "scan" else 1
-
-
-def _is_jaxpr(value: Any) -> bool:
-    return hasattr(value, "eqns")
 
 
 def _cost(equation: JaxprEqn) -> int:
