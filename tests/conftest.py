@@ -14,7 +14,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 # Before any test imports neuron: where arrays have shapes and types, they are checked at every
 # call. The rest pyright knows better, and a check of each call took a fifth of the time.
-SHAPED = [path for path in (ROOT / "neuron").rglob("*.py") if "[Array, \"" in path.read_text()]
+SHAPED = [path for path in (ROOT / "neuron").rglob("*.py") if '[Array, "' in path.read_text()]
 jaxtyping.install_import_hook(
     [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SHAPED], "beartype.beartype"
 )
