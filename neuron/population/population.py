@@ -43,9 +43,10 @@ class Population(Many):
     The members may differ in initial weights, in seeds, in every number of loss, optimizer and
     average, and in which data they see: by a loader each, or by how much each row counts. Each ends
     where it would have ended alone: to the bit where members are run one by one, and within
-    rounding where they are run side by side. A CPU has small models side by side from 16 members
-    on, or 64 where they have matrix products; other devices have all so. On a CPU, and on one of
-    these ways, the number of members, or of those in a block, changes no bit of any.
+    rounding where they are run side by side. A CPU has small models side by side from 10 members
+    on; from 64 where they have matrix products, from 128 where each draws its own rows. Other
+    devices have all so. On a CPU, and on one of these ways, the number of members, or of those in a
+    block, changes no bit of any.
 
     It is used as a trainer is. What a trainer has as a number or an array, hooks and history
     included, has a first axis for the members here. A member whose loss or gradients are not finite

@@ -1,6 +1,7 @@
 """Blocks. Members that are computed together, as many in each, so that one program does for all."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,10 @@ class Blocks:
         hosted = [on_host(a) if flag or own else a for a, flag in zip(arrays, flags, strict=True)]
         blocks = []
         for start in self._starts:
-            members = np.minimum(np.arange(start, start + self.size), self.members - 1)
+            # A slice is no copy; only the last block is filled up.
+            members: Any = slice(start, start + self.size)
+            if start + self.size > self.members:
+                members = np.minimum(np.arange(start, start + self.size), self.members - 1)
             pairs = zip(hosted, flags, strict=True)
             blocks.append([array[members] if flag else array for array, flag in pairs])
         return jax.device_put(blocks, self._device, may_alias=False if own else None)

@@ -22,9 +22,10 @@ from neuron.trees import arrays_of, on_entry
 from neuron.types import Device
 
 
-# A CPU has them in lanes from so many members on; where a step has products of matrices, which use
-# whole vectors for one member alone, from more on. Other devices have the work of all at once.
-_CPU, _FEW, _MORE = "cpu", 16, 64
+# A CPU has them in lanes from so many members on: from more on where a step has products of
+# matrices, which use whole vectors for one member alone, and where each member draws its own rows,
+# which are gathered one by one in either way. Other devices have the work of all at once.
+_CPU, _FEW, _MORE, _MANY = "cpu", 10, 64, 128
 # How many are in one block: whole vectors, of numbers that stay in the fastest memory, and few
 # sizes, so that few programs do for any number. A block takes as long as its members and some.
 _SIZES, _SOME = (32, 64, 128, 256, 512), 78
@@ -68,9 +69,9 @@ class Members:
         flags = [stacked(arrays_of(a), b) for a, b in zip(one, arrays, strict=True)]
         self.members = len(many[0].stopped)
         self._one = one
-        self.program, way = _program(one, self.members, device)
-        self._together = together
         own_batches = any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler)))
+        self.program, way = _program(one, self.members, own_batches, device)
+        self._together = together
         widest = None
         if way == "lanes":
             # Larger ones the compiler cuts in tasks for several threads, which no kernel can have.
@@ -216,15 +217,17 @@ class Members:
 
 
 def _program(
-    one: tuple[TrainState, Task, Data], members: int, device: Device
+    one: tuple[TrainState, Task, Data], members: int, own_batches: bool, device: Device
 ) -> tuple[Program, Way]:
     """The program of a step, and how many are run by it."""
     state, task, data = one
     if device.platform != _CPU:
         return program_for(*one), "vmap"
     coupled = task.scoring.objective.coupled or state.model_state is not None
-    enough = members >= _MORE or (members >= _FEW and program_for(*one).one_kernel)
-    if enough and not coupled:
+    least = _MANY if own_batches else _MORE
+    if not own_batches and _FEW <= members < _MORE and program_for(*one).one_kernel:
+        least = _FEW
+    if members >= least and not coupled:
         # Row by row, so that the members are all that there is to vectorize along.
         rowwise = program_for(state, dataclasses.replace(task, microbatch=1), data)
         if fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
