@@ -17,7 +17,7 @@ from neuron.run import loop, program
 from neuron.run.program import program_for
 from neuron.state import initial_state
 from neuron.step import Scoring, Task
-from neuron.trees import on_entry
+from neuron.trees import arrays_of, on_entry
 from neuron.types import Batch
 
 
@@ -84,6 +84,20 @@ def test_what_nobody_uses_is_not_computed(microbatch):
     dense = neuron.Dense(2, key=jax.random.key(0))
     assert not drawn(dense)
     assert drawn(eqx.nn.Sequential([dense, eqx.nn.Dropout(0.5)]))
+
+
+def test_a_jax_that_keeps_dead_code_computes_the_same(monkeypatch):
+    trees = parts()
+    make = lambda: program.Program(*program._structure(*trees), DEVICE)
+    live = make()
+    monkeypatch.setattr(program, "dce_jaxpr", None)
+    dead = make()
+    size = lambda made: len(list(equations(made.traced.jaxpr)))
+    assert size(live) < size(dead)
+    arguments = *map(arrays_of, trees), jnp.arange(7)
+    one, other = (jax.tree.leaves(made.step(*arguments)) for made in (live, dead))
+    for ours, theirs in zip(one, other, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_what_one_kernel_can_not_hold_falls_back(monkeypatch, capfd):

@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
-from jax.interpreters.partial_eval import dce_jaxpr
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
 from neuron.convolutions import for_loops
@@ -20,6 +19,12 @@ from neuron.step import Sums, Task, first_sums, training_step
 from neuron.trees import Shapes, Static, arrays_of, kept, structure
 from neuron.types import Device, Indices
 
+
+try:
+    from jax.interpreters.partial_eval import dce_jaxpr
+except ImportError:
+    # JAX does not promise it. Without, programs compute and compile more, to the same end.
+    dce_jaxpr = None
 
 Leaves = Sequence[Array]
 Record = dict[str, Array]
@@ -39,9 +44,7 @@ class Program:
         self.cut = task.cut
         indices = jax.ShapeDtypeStruct((self.cut.batch_size,), jnp.int32)
         step, (_, record) = traced(self._on_leaves, *shapes, indices)
-        # Nobody may want the keys of examples, say; what a loop is handed, XLA computes.
-        live, _ = dce_jaxpr(step.jaxpr, True, instantiate=True)
-        step = step.replace(jaxpr=live)
+        step = _without_what_nobody_reads(step)
         self.traced = for_loops(step)
         self.record = dict(sorted(record.items()))
         # One buffer a type, a column a name: each write into a buffer is a kernel of its own.
@@ -99,6 +102,15 @@ class Program:
 def traced(function: Callable[..., Any], *arguments: Any) -> Any:
     """A function as its jaxpr, and the shapes of what it returns."""
     return jax.make_jaxpr(function, return_shape=True)(*arguments)
+
+
+def _without_what_nobody_reads(step: ClosedJaxpr) -> ClosedJaxpr:
+    """The same step without dead code. XLA keeps what a loop is handed: a key for each example,
+    say, where the model takes none."""
+    if dce_jaxpr is None:
+        return step
+    live, _ = dce_jaxpr(step.jaxpr, True, instantiate=True)
+    return step.replace(jaxpr=live)
 
 
 def program_for(state: TrainState, task: Task, data: Data) -> Program:
