@@ -154,7 +154,7 @@ class Many(Driven):
             scoring=stack.scoring(self._one_task.scoring),
             optimizer=stack.optimizer,
             average=stack.average,
-            sampler=sampler if samplers is None else samplers,
+            sampler=self._one_task.sampler if samplers is None else samplers,
             seed=stack.seed,
         )
         return on_entry(task, self._parts.device)
