@@ -8,7 +8,7 @@ import pytest
 from helpers import line
 
 import neuron
-from neuron.data import feed, supply
+from neuron.data import feed, pieces
 
 
 x, y = line(100)
@@ -148,7 +148,7 @@ def test_the_length_of_a_chunk_changes_no_bit(steps, monkeypatch):
 
 def test_a_chunk_that_is_handed_over_early_changes_no_bit(monkeypatch):
     whole = run((x, y), "device", fits=({"steps": 40},))
-    monkeypatch.setattr(supply, "_SECONDS", 0.0)
+    monkeypatch.setattr(pieces, "_SECONDS", 0.0)
     assert_same(whole, run((x, y), "host", fits=({"steps": 40},)))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from neuron.counters import words
 from neuron.data.checks import checked
 from neuron.data.feed import Feed, Resident, row_bytes
-from neuron.data.supply import Check, Supply, Wanted, accepted, block_size, length_of, recut
+from neuron.data.pieces import block_size, length_of, recut
+from neuron.data.supply import Check, Supply, Wanted, accepted
 from neuron.rows import Cut, Generated, Whole
 from neuron.trees import on_entry, refuse_unhashable
 from neuron.types import Batch

@@ -13,20 +13,9 @@ from neuron.counters import words
 from neuron.data.arrays import Arrays
 from neuron.data.checks import checked
 from neuron.data.feed import Chunked, Feed, Layout, Resident, row_bytes
+from neuron.data.pieces import Piece, block_size, chunks, joined, length_of, padded
 from neuron.data.source import Source
-from neuron.data.supply import (
-    Check,
-    Host,
-    Piece,
-    Supply,
-    Wanted,
-    accepted,
-    block_size,
-    chunks,
-    joined,
-    length_of,
-    padded,
-)
+from neuron.data.supply import Check, Host, Supply, Wanted, accepted
 from neuron.rows import Cut, draw_ahead
 from neuron.samplers import Sampler
 from neuron.types import Batch, Device

@@ -13,21 +13,9 @@ from neuron.data.checks import checked
 from neuron.data.feed import Chunked, Feed, Layout, grouped, row_bytes
 from neuron.data.iterables import OneShot
 from neuron.data.passes import Passes, Raw
+from neuron.data.pieces import Piece, block_size, chunks, joined, length_of, padded, recut
 from neuron.data.source import Stream
-from neuron.data.supply import (
-    Check,
-    Host,
-    Piece,
-    Supply,
-    Wanted,
-    accepted,
-    block_size,
-    chunks,
-    joined,
-    length_of,
-    padded,
-    recut,
-)
+from neuron.data.supply import Check, Host, Supply, Wanted, accepted
 from neuron.place import Place
 from neuron.rows import UNKNOWN, Cut
 from neuron.types import Batch
