@@ -223,7 +223,7 @@ def test_all_at_once_as_on_an_accelerator_is_the_same_but_for_rounding(case, mon
         return many
 
     one = trained()
-    monkeypatch.setattr("neuron.run.members._CPU", "what is no accelerator")
+    monkeypatch.setattr("neuron.run.ways._CPU", "what is no accelerator")
     other = trained()
     assert one.stops == other.stops
     assert other.block_size == (1 if case == "blocks" else len(other))

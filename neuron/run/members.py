@@ -9,28 +9,17 @@ import jax
 import numpy as np
 
 from neuron.counters import number
-from neuron.kernel import fits_one_kernel
 from neuron.members import stacked
 from neuron.rows import Data
 from neuron.run.blocks import Blocks
 from neuron.run.loop import BLOCK, CAPACITY
-from neuron.run.many import Plan, Way, loop_of_many
-from neuron.run.program import Program, program_for
+from neuron.run.many import Plan, loop_of_many
+from neuron.run.ways import size_of, way_of
 from neuron.state import TrainState
 from neuron.step import Task
 from neuron.trees import arrays_of, on_entry
-from neuron.types import Device
 
 
-# A CPU has them in lanes from so many members on: from more on where a step has products of
-# matrices, which use whole vectors for one member alone, and where each member draws its own rows,
-# which are gathered one by one in either way. Other devices have the work of all at once.
-_CPU, _FEW, _MORE, _MANY = "cpu", 10, 64, 128
-# How many are in one block: whole vectors, of numbers that stay in the fastest memory, and few
-# sizes, so that few programs do for any number. A block takes as long as its members and some.
-_SIZES, _SOME = (32, 64, 128, 256, 512), 78
-# How many row numbers a step of a block may have, where each member draws its own.
-_INDICES = 1 << 16
 # How many numbers the records of one call hold.
 _RECORDED = 1 << 18
 
@@ -70,14 +59,10 @@ class Members:
         self.members = len(many[0].stopped)
         self._one = one
         own_batches = any(stacked(arrays_of(one[1].sampler), arrays_of(many[1].sampler)))
-        self.program, way = _program(one, self.members, own_batches, device)
+        self.program, way = way_of(one, self.members, own_batches, device)
         self._together = together
-        widest = None
-        if way == "lanes":
-            # Larger ones the compiler cuts in tasks for several threads, which no kernel can have.
-            widest = _INDICES // self.program.cut.batch_size if own_batches else _SIZES[-1]
-        at_once = 1 if way == "vmap" else together.most
-        size = _size(self.members, block_size, widest, at_once)
+        batch = self.program.cut.batch_size if own_batches else 0
+        size = size_of(way, self.members, block_size, together.most, batch)
         self._blocks, self._device = Blocks(self.members, size, device), device
         self._plan = Plan(
             size=size,
@@ -214,40 +199,3 @@ class Members:
                     values[:now, block] = rows[dtype][:now, column, :width]
                     values[now:, block] = np.nan if np.issubdtype(dtype, np.floating) else 0
                 yield name, values
-
-
-def _program(
-    one: tuple[TrainState, Task, Data], members: int, own_batches: bool, device: Device
-) -> tuple[Program, Way]:
-    """The program of a step, and how many are run by it."""
-    state, task, data = one
-    if device.platform != _CPU:
-        return program_for(*one), "vmap"
-    coupled = task.scoring.objective.coupled or state.model_state is not None
-    least = _MANY if own_batches else _MORE
-    if not own_batches and _FEW <= members < _MORE and program_for(*one).one_kernel:
-        least = _FEW
-    if members >= least and not coupled:
-        # Row by row, so that the members are all that there is to vectorize along.
-        rowwise = program_for(state, dataclasses.replace(task, microbatch=1), data)
-        if fits_one_kernel(rowwise.traced.jaxpr, device, loops=True):
-            return rowwise, "lanes"
-    return program_for(*one), "one by one"
-
-
-def _size(members: int, wanted: int | None, widest: int | None, at_once: int) -> int:
-    """How many members a block has, for all to end soonest.
-
-    **Arguments:**
-
-    - `wanted`: how many it is asked to have, if it is.
-    - `widest`: how many it can have, where they are run side by side.
-    - `at_once`: how many blocks run at the same time.
-    """
-    if widest is None:
-        return wanted or -(-members // at_once)
-    sizes = [size for size in _SIZES if size <= widest] or _SIZES[:1]
-    if wanted is not None:
-        return next((size for size in sizes if size >= wanted), sizes[-1])
-    rounds = lambda size: -(-members // (size * at_once))
-    return min(sizes, key=lambda size: rounds(size) * (size + _SOME))
